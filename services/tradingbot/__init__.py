@@ -1,0 +1,1 @@
+"""TradingBot: automated portfolio trading for Hyperliquid perpetuals over Redis Streams."""

@@ -1,0 +1,1 @@
+"""Messages, modes, money, ids and portfolio arithmetic: pure, imports nothing else of ours."""

@@ -1,0 +1,1 @@
+"""What every process needs: clock, settings, logging, metrics, tracing, health, shutdown."""
