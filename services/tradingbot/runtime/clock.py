@@ -113,7 +113,7 @@ class SystemClock:
 
     async def sleep_until_ms(self, at_ms: int) -> None:
         # A loop, because the wall clock may be stepped while we sleep; 1 ms is the clock's own resolution.
-        while (left_ms := at_ms - self.now_ms()) > 0:
+        while (left_ms := at_ms - self.now_ms()) > 0:  # noqa: ASYNC110 - time has no event to wait for
             await asyncio.sleep(min(left_ms / 1000 / self.speed, 1.0))
 
     async def sleep_real(self, real_s: float) -> None:
