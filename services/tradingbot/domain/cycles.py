@@ -62,5 +62,5 @@ def check_cycle_seconds(cycle_seconds: int) -> int:
         ValueError: not a multiple of 60 that divides a day.
     """
     if cycle_seconds < 60 or cycle_seconds % 60 or DAY_S % cycle_seconds:
-        raise ValueError(f"must be a multiple of 60 that divides a day (60, 120, 300, 600, 3600, …), was {cycle_seconds}")
+        raise ValueError(f"must be a multiple of 60 that divides a day (60, 120, 300, 600, …), was {cycle_seconds}")
     return cycle_seconds

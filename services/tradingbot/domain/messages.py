@@ -34,7 +34,7 @@ class Side(StrEnum):
 
 
 class Inputs(Model):
-    """What a decision saw: stream ids and digests (domain.ids.digest of the payload), so that replay knows all of it."""
+    """What a decision saw: stream ids and digests (domain.ids.digest of the payload), so that replay knows it all."""
 
     features_id: str | None = None
     features_digest: str | None = None
