@@ -54,9 +54,9 @@ PARAMETER_NAMES: Mapping[str, tuple[str, ...]] = {
 
 
 RESERVED_NAMES: Mapping[str, str] = {
-    "AI_LLM_ENDPOINT": "The language model's OpenAI-compatible endpoint. Accepted and unused while AI_USE_LLM is false.",
-    "AI_LLM_API_KEY": "The language model's key, a secret. Accepted, given to no process while AI_USE_LLM is false.",
-    "AI_LLM_MODEL": "The language model's name. Accepted and unused while AI_USE_LLM is false.",
+    "AI_LLM_ENDPOINT": "The language model's OpenAI-compatible endpoint. Unused while AI_USE_LLM is false.",
+    "AI_LLM_API_KEY": "The language model's key, a secret. Given to no process while AI_USE_LLM is false.",
+    "AI_LLM_MODEL": "The language model's name. Unused while AI_USE_LLM is false.",
 }
 """The mission's names whose part is not built yet: known, so that a complete ``.env`` is not refused."""
 
@@ -81,7 +81,7 @@ def _refuse_llm(wanted: bool) -> bool:  # noqa: FBT001 - a validator
     return wanted
 
 
-def _refuse_postgres(dsn: SecretStr) -> SecretStr:
+def _refuse_postgres(_: SecretStr) -> SecretStr:
     raise ValueError("must be empty: storing to PostgreSQL is not built yet; the record is on Redis Streams")
 
 
@@ -199,7 +199,7 @@ def load_params(environ: Mapping[str, str]) -> Params:
         try:
             merge_override(Params(), single)
         except ValidationError as error:
-            problems = {_allowed(each["msg"]) for each in error.errors(include_url=False) if each["loc"]}
+            problems = {_allowed(each["msg"]) for each in error.errors(include_url=False) if len(each["loc"]) > 1}
             if problems:
                 lines.append(f"{name}: {'; '.join(sorted(problems))}; was {text!r}")
         values |= single
