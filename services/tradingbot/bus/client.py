@@ -1,0 +1,31 @@
+"""The connection to Redis.
+
+redis-py repeats failed commands by itself, up to ten times; a lost reply to a write would then write twice. Here
+it never does: a repeated write is our decision, made only where a commit id makes it harmless.
+"""
+
+from __future__ import annotations
+
+from pydantic import SecretStr
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+BLOCK_MS = 2000
+"""How long a blocking read waits. Must stay below SOCKET_TIMEOUT_S, else an idle stream looks like a dead server."""
+
+SOCKET_TIMEOUT_S = 5.0
+
+
+def connect(url: SecretStr, *, client_name: str) -> Redis:
+    """A client that decodes answers to text and never repeats a command. Connects at its first command."""
+    return Redis.from_url(
+        url.get_secret_value(),
+        client_name=client_name,
+        decode_responses=True,
+        encoding_errors="replace",  # a payload that is not UTF-8 must become a dead letter, not break the reader
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=SOCKET_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+    )

@@ -1,0 +1,96 @@
+"""Loading the function library, and what the server can do.
+
+The library's name and its functions carry a version, so that a newer one can be loaded while older processes still
+call theirs. Only the supervisor (locally) or the operator (in a cluster) loads it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError
+
+from tradingbot.bus.errors import bus_errors
+
+LIBRARY = "tradingbot_v1"
+COMMIT = "tb_commit_v1"
+CONTROL = "tb_control_v1"
+PARAMS = "tb_params_v1"
+TAKE = "tb_take_v1"
+LEASE_ACQUIRE = "tb_lease_acquire_v1"
+LEASE_RENEW = "tb_lease_renew_v1"
+LEASE_FREE = "tb_lease_free_v1"
+DEAD_LETTER = "tb_dead_letter_v1"
+
+
+def library_source() -> str:
+    """The text of the library as it is loaded."""
+    return resources.files("tradingbot.bus").joinpath("commit.lua").read_text(encoding="utf-8")
+
+
+async def load_library(redis: Redis) -> None:
+    """Load the library, replacing an earlier text of the same version. Harmless when repeated."""
+    with bus_errors():
+        await redis.execute_command("FUNCTION", "LOAD", "REPLACE", library_source())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFacts:
+    """What the preflight must know of the server."""
+
+    software: str
+    """"redis" or "valkey"."""
+    version: tuple[int, ...]
+    maxmemory_bytes: int
+    used_memory_bytes: int
+    maxmemory_policy: str
+    appendonly: bool
+    appendfsync: str | None
+    """None when this user may not read the configuration."""
+    library_loaded: bool | None
+    """None when this user may not list functions."""
+
+    @property
+    def durable(self) -> bool:
+        """True when a reply leaves only after the write is on disk."""
+        return self.appendonly and self.appendfsync == "always"
+
+
+async def check_server(redis: Redis) -> ServerFacts:
+    """Read what the server says of itself; needs ``INFO``, and for fsync and the library the operator's rights."""
+    with bus_errors():
+        info = await redis.info()
+    fsync = await _config(redis, "appendfsync")
+    software = "valkey" if info.get("server_name") == "valkey" else "redis"
+    text = str(info.get("valkey_version") if software == "valkey" else info["redis_version"])
+    return ServerFacts(
+        software=software,
+        version=tuple(int(part) for part in text.split(".") if part.isdigit()),
+        maxmemory_bytes=int(info["maxmemory"]),
+        used_memory_bytes=int(info["used_memory"]),
+        maxmemory_policy=str(info["maxmemory_policy"]),
+        appendonly=bool(info["aof_enabled"]),
+        appendfsync=fsync,
+        library_loaded=await _library_loaded(redis),
+    )
+
+
+async def _config(redis: Redis, name: str) -> str | None:
+    try:
+        with bus_errors():
+            answer = await redis.config_get(name)
+    except NoPermissionError:
+        return None
+    value = answer.get(name)
+    return None if value is None else str(value)
+
+
+async def _library_loaded(redis: Redis) -> bool | None:
+    try:
+        with bus_errors():
+            listed = await redis.execute_command("FUNCTION", "LIST", "LIBRARYNAME", LIBRARY)
+    except NoPermissionError:
+        return None
+    return bool(listed)
