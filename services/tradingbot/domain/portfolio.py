@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from tradingbot.domain.messages import StateSnapshot
+
 
 def gross(weights: Iterable[float]) -> float:
     """Σ|w|."""
@@ -32,3 +34,13 @@ def turnover(new: Mapping[str, float], now: Mapping[str, float]) -> float:
 def weight_of(*, qty: float, px: float, equity_usd: float) -> float:
     """qty·px / equity; 0 when there is no equity to be a fraction of."""
     return qty * px / equity_usd if equity_usd > 0 else 0.0
+
+
+def present_weights(snapshot: StateSnapshot) -> dict[str, float]:
+    """The weight of every open position at the snapshot's marks, coins outside the universe too."""
+    equity_usd = float(snapshot.equity_usd)
+    return {
+        symbol: weight_of(qty=float(position.qty), px=float(position.mark_px), equity_usd=equity_usd)
+        for symbol, position in snapshot.positions.items()
+        if position.qty != 0
+    }
