@@ -35,6 +35,8 @@ MINUTES_PER_YEAR = 525_600
 
 GARCH_ALPHA, GARCH_BETA = 0.10, 0.87
 """Weight of the last squared shock and of the last variance; half of a burst is gone after 23 minutes."""
+SHOCK_FELT = 9.0
+"""The most of a squared shock that later volatility feels; without it a single extreme would rule for hours."""
 LOG_VOL_PERSISTENCE, LOG_VOL_STEP, LOG_VOL_ERA = 0.8, 0.22, 0.25
 """The slow volatility: AR(1) of its logarithm over blocks, and the deviation it has between eras."""
 TAIL_LIMIT = 12.0
@@ -145,7 +147,8 @@ class SyntheticPrices:
             shock = heavy(draws)
             level = math.exp(slow + (following - slow) * minute / BLOCK_MINUTES)
             found.append((shock, level * math.sqrt(variance)))
-            variance = (1 - GARCH_ALPHA - GARCH_BETA) + (GARCH_ALPHA * shock * shock + GARCH_BETA) * variance
+            felt = min(shock * shock, SHOCK_FELT)
+            variance = (1 - GARCH_ALPHA - GARCH_BETA) + (GARCH_ALPHA * felt + GARCH_BETA) * variance
         return tuple(found)
 
     # ------------------------------------------------------------------ blocks and eras
