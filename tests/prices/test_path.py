@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,8 +53,8 @@ def test_the_extreme_nearer_to_the_open_comes_first(
 @given(bar=bars(), cuts=st.lists(st.integers(1, MINUTE - 1), min_size=1, max_size=4, unique=True))
 def test_the_parts_of_a_bar_join_to_the_bar(bar: Candle, cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), MINUTE]
-    parts = [part(bar, bar_ms=MINUTE, start_ms=a, end_ms=b) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [part(bar, bar_ms=MINUTE, start_ms=a, end_ms=b) for a, b in itertools.pairwise(edges)]
     assert (parts[0].open, parts[-1].close) == (bar.open, bar.close)
     assert (max(each.high for each in parts), min(each.low for each in parts)) == (bar.high, bar.low)
-    assert all(before.close == after.open for before, after in zip(parts, parts[1:], strict=False))
+    assert all(before.close == after.open for before, after in itertools.pairwise(parts))
     assert sum(each.volume for each in parts) == pytest.approx(bar.volume)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -62,7 +63,7 @@ def test_a_five_minute_bar_is_repeated_minute_by_minute_along_its_path(write_can
     assert (five[0].open, five[-1].close) == (100, 105)
     assert (max(each.high for each in five), min(each.low for each in five)) == (110, 98)
     assert sum(each.volume for each in five) == pytest.approx(50)
-    assert all(before.close == after.open for before, after in zip(five, five[1:], strict=False))
+    assert all(before.close == after.open for before, after in itertools.pairwise(five))
     for candle in five:
         inside = [source.mid("BTC", candle.t_ms + ms) or 0 for ms in range(0, MINUTE, 500)]
         assert candle.low <= min(inside) <= max(inside) <= candle.high

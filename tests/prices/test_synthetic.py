@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 import subprocess
@@ -50,7 +51,7 @@ def test_every_candle_is_sound_and_opens_at_the_close_before_it_across_blocks_an
         for symbol in COINS:
             candles = source.candles(symbol, around - 90 * MINUTE, around + 90 * MINUTE)
             assert len(candles) == 180
-            for before, after in zip(candles, candles[1:], strict=False):
+            for before, after in itertools.pairwise(candles):
                 assert after.open == pytest.approx(before.close, rel=1e-12)
                 assert 0 < after.low <= min(after.open, after.close) <= max(after.open, after.close) <= after.high
                 assert after.volume > 0
