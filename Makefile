@@ -1,0 +1,74 @@
+# make up      install what is needed and trade on the paper exchange; Ctrl-C stops it cleanly
+# make test    install what the tests need and run them all
+#
+# A fresh machine needs Python 3.11 or newer, make and git. Everything goes into .venv; a second run installs nothing.
+
+PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3.14 python3; do \
+	command -v $$each >/dev/null && $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$each && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKED := $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes
+PROJECT := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+EXTRAS := --extra signing --extra monitor --extra local --extra tracing
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+ARGS ?=
+TESTS ?= tests
+
+.PHONY: up test install lint types contracts format lock schemas clean help
+.DEFAULT_GOAL := help
+
+help: ## Show what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+up: $(VENV)/.runtime ## Install what is needed and trade on the paper exchange (ARGS="--speed 30 --cycles 10")
+	@$(BIN)/tradingbot up $(ARGS)
+
+test: $(VENV)/.dev ## Install what the tests need and run them all (TESTS=tests/bus for a part)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup $(TESTS) $(ARGS)
+
+install: $(VENV)/.dev ## Install everything for development
+
+lint: $(VENV)/.dev ## Style, formatting and the rules of this project
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m tradingbot.replay.invariants.seam
+
+types: $(VENV)/.dev ## Strict types
+	$(BIN)/mypy
+
+contracts: $(VENV)/.dev ## Which part may import which
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+
+schemas: $(VENV)/.dev ## Write docs/schemas, docs/settings.md and .env.example from the code
+	$(BIN)/python -m tradingbot.local.generated
+
+lock: $(VENV)/.uv ## Resolve all dependencies anew into requirements/*.lock
+	$(COMPILE) pyproject.toml $(EXTRAS) -o requirements/runtime.lock
+	$(COMPILE) --group build -o requirements/build.lock
+	$(COMPILE) pyproject.toml $(EXTRAS) --group test --group lint --group build -c requirements/runtime.lock -o requirements/dev.lock
+
+clean: ## Remove the environment and caches; data folders stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/.uv: requirements/bootstrap.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: https://www.python.org/downloads/"; exit 1; }
+	@test -x $(BIN)/python || { echo "Making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.uv requirements/runtime.lock requirements/build.lock pyproject.toml
+	@echo "Installing what trading needs (once)"
+	@$(LOCKED) -r requirements/runtime.lock -r requirements/build.lock
+	@$(PROJECT)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.lock
+	@echo "Installing what development needs (once)"
+	@$(LOCKED) -r requirements/dev.lock
+	@$(PROJECT)
+	@touch $@

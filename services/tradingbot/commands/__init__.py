@@ -1,0 +1,1 @@
+"""The sub-commands of ``tradingbot``, one module a topic."""

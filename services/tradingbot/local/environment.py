@@ -1,0 +1,100 @@
+"""From ``.env`` and the environment to what each process is given, and nothing more than that.
+
+Only ``up`` and the command line read ``.env``. A process gets the settings that its own class declares, so that the
+private key, which execution's settings alone declare, reaches execution's process alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from tradingbot.runtime.process import SERVICES
+from tradingbot.runtime.settings import (
+    PARAMETER_NAMES,
+    RESERVED_NAMES,
+    ServiceSettings,
+    SettingsError,
+    check_names,
+    load_params,
+)
+
+SET_BY_UP = ("REDIS_URL", "BOT_ID", "CLOCK_ANCHOR", "PRICE_SOURCE", "METRICS_PORT", "METRICS_HOST", "DATA_DIR")
+"""What ``up`` decides for its own processes, whatever the environment says."""
+
+_BASE = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR",
+         "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")  # fmt: skip
+"""What a process needs of the operating system; anything else of the person's environment stays out."""
+
+
+def settings_class(service: str) -> type[ServiceSettings]:
+    """A service's settings, by name."""
+    module = importlib.import_module(f"tradingbot.{service}.settings")
+    own = [
+        each
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, ServiceSettings) and each.__module__ == module.__name__
+    ]
+    return own[-1] if own else ServiceSettings
+
+
+def known_names() -> frozenset[str]:
+    """Every name that a ``.env`` may hold."""
+    declared = {name for service in SERVICES for name in settings_class(service).names().values()}
+    return frozenset(declared | set(PARAMETER_NAMES) | set(RESERVED_NAMES))
+
+
+def read_environment(env_file: Path | None, environ: Mapping[str, str]) -> dict[str, str]:
+    """The settings that are given: the environment's over the file's; empty ones count as unset.
+
+    Raises:
+        SettingsError: the file is missing or holds a name that no setting has.
+    """
+    known = known_names()
+    given: dict[str, str] = {}
+    if env_file is not None:
+        if not env_file.is_file():
+            raise SettingsError([f"{env_file}: no such file"])
+        given = {name: value or "" for name, value in dotenv_values(env_file, interpolate=False).items()}
+        check_names(given, known=known, where=str(env_file))
+    given |= {name: environ[name] for name in known if environ.get(name)}
+    return {name: value for name, value in given.items() if value.strip()}
+
+
+def process_environment(
+    *, service: str, given: Mapping[str, str], decided: Mapping[str, str], machine: Mapping[str, str]
+) -> dict[str, str]:
+    """What one service's process is given: what it declares, what ``up`` decided, and the machine's own basics."""
+    declared = set(settings_class(service).names().values())
+    picked = {name: value for name, value in given.items() if name in declared and name not in SET_BY_UP}
+    return base_environment(machine) | picked | {name: value for name, value in decided.items() if name in declared}
+
+
+def base_environment(machine: Mapping[str, str]) -> dict[str, str]:
+    """The machine's own basics."""
+    return {name: machine[name] for name in _BASE if name in machine}
+
+
+def check_environment(given: Mapping[str, str]) -> None:
+    """Validate everything that is given, as every service would at its start.
+
+    Raises:
+        SettingsError: one line per field that is wrong, of all services at once.
+    """
+    stand_in = {"REDIS_URL": "redis://127.0.0.1", "BOT_ID": "check"}
+    usable = stand_in | {name: value for name, value in given.items() if name not in SET_BY_UP}
+    lines: dict[str, None] = {}
+    for service in SERVICES:
+        try:
+            settings_class(service).load(usable)
+        except SettingsError as error:
+            lines |= dict.fromkeys(error.lines)
+    try:
+        load_params(given)
+    except SettingsError as error:
+        lines |= dict.fromkeys(error.lines)
+    if lines:
+        raise SettingsError(list(lines))
