@@ -1,0 +1,177 @@
+"""What the monitor shows, as ``GET /api/state`` returns it.
+
+Money and sizes are exact (strings in JSON); weights, rates and latencies are numbers. Times are Unix milliseconds of the
+bot's own clock, which runs faster than real time in a simulation.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from tradingbot.domain.messages import Health, OpenOrder, Rejection, Side, SkippedSymbol
+from tradingbot.domain.model import Model
+from tradingbot.domain.modes import Mode, ModeSource
+
+
+class ModeView(Model):
+    """The effective mode, whose it is, and why."""
+
+    mode: Mode
+    source: ModeSource
+    reason: str
+
+
+class AppliedView(Model):
+    """How far execution has carried the mode out; all stamps are Unix milliseconds, None: not yet."""
+
+    mode: Mode | None = None
+    source: str = ""
+    reason: str = ""
+    command_id: str = ""
+    received_at: int | None = None
+    cancelled_at: int | None = None
+    acked_at: int | None = None
+    open_orders: int | None = None
+    flatten: str = ""
+
+
+class PositionRow(Model):
+    """A coin: what is held, what was asked for, what the risk gate allowed."""
+
+    symbol: str
+    qty: Decimal
+    mark_px: Decimal | None
+    entry_px: Decimal | None
+    value_usd: Decimal
+    unreal_pnl: Decimal
+    weight: float
+    target: float | None
+    approved: float | None
+    external: bool = False
+
+
+class OrderRow(Model):
+    """An intent and what became of it."""
+
+    client_order_id: str
+    attempt: int
+    symbol: str
+    side: Side
+    qty: Decimal
+    limit_px: Decimal
+    reason: str
+    status: str = "INTENT"
+    filled_qty: Decimal = Decimal(0)
+    avg_px: Decimal | None = None
+    fee: Decimal = Decimal(0)
+    slippage_bps: float | None = None
+    latency_ms: float | None = None
+    error: str | None = None
+    at_ms: int = 0
+    dry_run: bool = False
+
+
+class CycleRow(Model):
+    """A trading cycle from its targets to its fills."""
+
+    cycle_id: str
+    started_ms: int
+    targets: dict[str, float] = {}
+    used: str = ""
+    confidence: float | None = None
+    mode: Mode | None = None
+    mode_reason: str = ""
+    approved: dict[str, float] = {}
+    rejections: tuple[Rejection, ...] = ()
+    flags: tuple[str, ...] = ()
+    gross: float | None = None
+    net: float | None = None
+    turnover: float | None = None
+    planned: int | None = None
+    """Slices in the plan; None: no plan (yet)."""
+    skipped: tuple[SkippedSymbol, ...] = ()
+    orders: tuple[OrderRow, ...] = ()
+    cancels: int = 0
+    filled_orders: int = 0
+    filled_usd: Decimal = Decimal(0)
+    fees_usd: Decimal = Decimal(0)
+
+
+class Alert(Model):
+    """A warning or an error from the audit log."""
+
+    at_ms: int
+    source: str
+    cycle_id: str
+    kind: str
+    level: str
+    text: str
+
+
+class Figures(Model):
+    """Trading in figures, over the last minute or the last 500 reports."""
+
+    orders_per_min: int = 0
+    cancels_per_min: int = 0
+    rejects_per_min: int = 0
+    reject_ratio: float = 0.0
+    """Refused / all final answers, of the last 500 reports."""
+    fill_latency_p50_ms: float | None = None
+    fill_latency_p99_ms: float | None = None
+    slippage_mean_bps: float | None = None
+    cycle_lag_s: float | None = None
+    """From the newest cycle's start to its approval."""
+
+
+class GroupRow(Model):
+    """A consumer group's backlog."""
+
+    stream: str
+    group: str
+    pending: int
+    lag: int | None
+    """Entries not yet delivered; None: the server cannot tell."""
+    oldest_pending_s: float | None
+
+
+class BusView(Model):
+    """How the monitor's own source of knowledge is."""
+
+    connected: bool
+    why: str = ""
+    groups: tuple[GroupRow, ...] = ()
+    dead_letters: dict[str, int] = {}
+    unreadable: int = 0
+    """Entries that were not valid and are not shown."""
+
+
+class Page(Model):
+    """Everything that the page shows."""
+
+    bot_id: str
+    network: str
+    account: str | None
+    dry_run: bool
+    prices: str
+    price_label: str
+    """SYNTHETIC, RECORDED, LIVE or UNKNOWN: shown wherever a price is shown."""
+    now_ms: int
+    speed: float
+    mode: ModeView | None
+    applied: AppliedView
+    snapshot_age_s: float | None
+    equity_usd: Decimal | None
+    cash_usd: Decimal | None
+    gross: float | None
+    net: float | None
+    health: Health | None
+    positions: tuple[PositionRow, ...]
+    open_orders: tuple[OpenOrder, ...]
+    equity_curve: tuple[tuple[int, float], ...]
+    cycles: tuple[CycleRow, ...]
+    alerts: tuple[Alert, ...]
+    figures: Figures
+    bus: BusView
+    may_command: bool
+    """Whether POST /api/mode can be used here at all."""
+    needs_token: bool
