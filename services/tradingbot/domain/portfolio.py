@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from tradingbot.domain.cycles import to_ms
 from tradingbot.domain.messages import StateSnapshot
 
 
@@ -44,3 +45,9 @@ def present_weights(snapshot: StateSnapshot) -> dict[str, float]:
         for symbol, position in snapshot.positions.items()
         if position.qty != 0
     }
+
+
+def reconciled_ms(snapshot: StateSnapshot) -> int | None:
+    """When the snapshot's account was last known to agree with the venue, Unix milliseconds; None when never."""
+    moment = snapshot.health.last_reconcile_ts
+    return None if moment is None else to_ms(moment)

