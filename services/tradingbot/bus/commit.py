@@ -14,7 +14,6 @@ from enum import StrEnum
 from redis.asyncio import Redis
 
 from tradingbot.bus import library
-from tradingbot.bus.errors import bus_errors
 from tradingbot.bus.names import Key, action_key, bucket_key, commit_key, lease_key, max_len_of
 from tradingbot.domain.modes import Mode
 
@@ -186,9 +185,7 @@ async def commit(redis: Redis, step: Commit) -> CommitResult:
         BusFull, LibraryMissing, WrongKeyType: nothing was written.
     """
     call = _Call(step)
-    with bus_errors():
-        answer = await redis.execute_command("FCALL", library.COMMIT, len(call.keys), *call.keys, *call.args)
-    return _result(answer)
+    return _result(await library.call(redis, library.COMMIT, call.keys, call.args))
 
 
 def _result(answer: list[str]) -> CommitResult:

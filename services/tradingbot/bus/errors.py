@@ -21,12 +21,12 @@ from contextlib import contextmanager
 
 from redis.exceptions import (
     AuthenticationError,
-    ConnectionError,
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
-    TimeoutError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tradingbot.domain.errors import Permanent, Temporary
 
@@ -35,15 +35,15 @@ class BusError(Temporary):
     """Redis could not do it now; the entry in hand is not to blame."""
 
 
-class BusUnavailable(BusError):
+class BusUnavailable(BusError):  # noqa: N818 - the state of the bus
     """No connection, or the server is loading, busy or read-only; a write may or may not have happened."""
 
 
-class BusFull(BusError):
+class BusFull(BusError):  # noqa: N818
     """The server refuses writes for lack of memory or disk; nothing was written."""
 
 
-class LibraryMissing(BusError):
+class LibraryMissing(BusError):  # noqa: N818
     """The function library is not loaded; the supervisor or the operator loads it."""
 
 
@@ -73,7 +73,7 @@ def bus_errors() -> Iterator[None]:
         yield
     except AuthenticationError:
         raise
-    except (ConnectionError, TimeoutError, ReadOnlyError, OSError) as error:
+    except (RedisConnectionError, RedisTimeoutError, ReadOnlyError) as error:
         raise BusUnavailable(f"Redis does not answer: {error}") from error
     except OutOfMemoryError as error:
         raise BusFull(f"Redis is out of memory: {error}") from error

@@ -6,8 +6,10 @@ call theirs. Only the supervisor (locally) or the operator (in a cluster) loads 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
@@ -32,8 +34,18 @@ def library_source() -> str:
 
 async def load_library(redis: Redis) -> None:
     """Load the library, replacing an earlier text of the same version. Harmless when repeated."""
+    await command(redis, "FUNCTION", "LOAD", "REPLACE", library_source())
+
+
+async def call(redis: Redis, function: str, keys: Sequence[str], args: Sequence[str]) -> Any:
+    """Call a function of the library; errors are ours (bus.errors)."""
+    return await command(redis, "FCALL", function, str(len(keys)), *keys, *args)
+
+
+async def command(redis: Redis, *words: str) -> Any:
+    """Send a command that redis-py has no typed method for; errors are ours (bus.errors)."""
     with bus_errors():
-        await redis.execute_command("FUNCTION", "LOAD", "REPLACE", library_source())
+        return await redis.execute_command(*words)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +101,7 @@ async def _config(redis: Redis, name: str) -> str | None:
 
 async def _library_loaded(redis: Redis) -> bool | None:
     try:
-        with bus_errors():
-            listed = await redis.execute_command("FUNCTION", "LIST", "LIBRARYNAME", LIBRARY)
+        listed = await command(redis, "FUNCTION", "LIST", "LIBRARYNAME", LIBRARY)
     except NoPermissionError:
         return None
     return bool(listed)

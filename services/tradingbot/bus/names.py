@@ -151,6 +151,11 @@ def command_key(command_id: str) -> str:
     return f"ctl.command:{command_id}"
 
 
+def failures_key(group: str, entry_id: str) -> str:
+    """How often a group's handler has failed on an entry that is still pending; 1 day."""
+    return f"failures:{group}:{entry_id}"
+
+
 def lease_key(service: str) -> str:
     """Holds the token of the process that is the service now."""
     return f"lease:{service}"
