@@ -58,14 +58,17 @@ class Server:
         command += ["--bind", "127.0.0.1", "--maxmemory-policy", "noeviction", *self.options]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + START_DEADLINE_S
-        while True:
-            try:
-                self.admin().ping()
-                return
-            except sync_redis.exceptions.ConnectionError:
-                if time.monotonic() > deadline or self.process.poll() is not None:
-                    raise
-                time.sleep(0.02)
+        while not self._answers():
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise RuntimeError(f"{self.binary.name} does not answer on port {self.port}")
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        try:
+            with self.admin() as admin:
+                return bool(admin.ping())
+        except sync_redis.exceptions.ConnectionError:  # refused, or still loading
+            return False
 
     def kill(self) -> None:
         """SIGKILL, as a crash does it; the port refuses connections from here on."""

@@ -439,11 +439,12 @@ end
 -- args: entry id, audit payload, bound of audit, bound of the original stream, payload.
 -- Answers the new entry's id, '' when only dropped, false when the dead letter is not there.
 local function resolve_dead_letter(keys, argv)
-    for _, key in ipairs(keys) do
-        need_type(key, 'stream')
-        need_right('XADD', key, '*', 'p', '')
-    end
+    need_type(keys[1], 'stream')
     need_right('XDEL', keys[1], argv[1])
+    for at = 2, #keys do
+        need_type(keys[at], 'stream')
+        need_right('XADD', keys[at], '*', 'p', '')
+    end
     if #redis.call('XRANGE', keys[1], argv[1], argv[1]) == 0 then
         return false
     end
