@@ -1,7 +1,7 @@
 """What the monitor shows, as ``GET /api/state`` returns it.
 
-Money and sizes are exact (strings in JSON); weights, rates and latencies are numbers. Times are Unix milliseconds of the
-bot's own clock, which runs faster than real time in a simulation.
+Money and sizes are exact (strings in JSON); weights, rates and latencies are numbers. Times are Unix milliseconds of
+the bot's own clock, which runs faster than real time in a simulation.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from tradingbot.bus.client import BLOCK_MS
 from tradingbot.bus.control import read_applied, read_modes
 from tradingbot.bus.errors import BusError, bus_errors
 from tradingbot.bus.names import PAYLOAD_FIELD, STREAMS, Group, Stream, dead_letter_stream
-from tradingbot.monitor.models import AppliedView, BusView, GroupRow, ModeView
+from tradingbot.monitor.models import AppliedView, GroupRow, ModeView
 from tradingbot.monitor.view import Board
 from tradingbot.runtime.metrics import bus_messages_in, bus_pending, count_error
 from tradingbot.runtime.process import Process
@@ -89,7 +89,7 @@ class Reader:
         positions = {}
         for stream in self._board.streams:
             entries = await self._redis.xrevrange(stream.value, count=BACKFILL[stream])
-            for entry_id, fields in reversed(entries):
+            for _, fields in reversed(entries):
                 self._absorb(stream, fields)
             positions[stream.value] = entries[0][0] if entries else "0-0"
         self._positions = positions
@@ -146,7 +146,7 @@ class Reader:
     def _say(self, *, connected: bool, why: str) -> None:
         update = {"connected": connected, "why": why, "unreadable": self._unreadable}
         self._board.control.bus = self._board.control.bus.model_copy(update=update)
-        self._process.health.ready(connected, why)
+        self._process.health.ready(is_ready=connected, why=why)
 
     async def _pause(self, real_s: float) -> None:
         pause = asyncio.ensure_future(self._process.clock.sleep_real(real_s))

@@ -1,7 +1,7 @@
 """From stream entries to a page: what the monitor knows, and how it is shown.
 
-``Board.absorb`` takes entries as they come, ``Board.page`` makes a page of what is known at a moment. Nothing here reads
-a clock or a socket, and every collection is bounded.
+``Board.absorb`` takes entries as they come, ``Board.page`` makes a page of what is known at a moment. Nothing here
+reads a clock or a socket, and every collection is bounded.
 """
 
 from __future__ import annotations

@@ -126,10 +126,11 @@ class PortfolioState:
                 before, now_ms = self._cell.value, self._clock.now_ms()
                 informed = await read_intents(self._bus.redis, before, now_ms=now_ms)
                 result = reconcile(informed, reading, facts=self._facts, now_ms=now_ms)
-                done = await self._commit(f"reconcile:{reading.asked_ms}", before, result.step, snapshot=result.snapshot)
+                name = f"reconcile:{reading.asked_ms}"
+                done = await self._commit(name, before, result.step, snapshot=result.snapshot)
             if done:
                 self._last = result.snapshot
-                self._process.health.ready(True)
+                self._process.health.ready(is_ready=True)
             return done
 
     async def poll_orders(self) -> None:
@@ -159,7 +160,7 @@ class PortfolioState:
             before, now_ms = self._cell.value, self._clock.now_ms()
             step, snapshot = failed(before, self._last, str(error), now_ms=now_ms)
             await self._commit(f"failed:{now_ms}", before, step, snapshot=snapshot)
-        self._process.health.ready(False, str(error))
+        self._process.health.ready(is_ready=False, why=str(error))
 
     async def _commit(
         self, step_name: str, before: Mirror, step: Step, *, snapshot: StateSnapshot | None = None
@@ -242,7 +243,7 @@ class PortfolioState:
                 await turn()
             except BusError as error:
                 count_error(error)
-                self._process.health.ready(False, str(error))
+                self._process.health.ready(is_ready=False, why=str(error))
                 await self._first_of(self._clock.sleep_real(BUS_RETRY_S))
 
     async def _first_of(self, *waits: Coroutine[Any, Any, object]) -> None:
