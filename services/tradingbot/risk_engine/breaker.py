@@ -60,8 +60,6 @@ class BreakerState(Model):
     good_in_row: int = 0
     reconciled_ms: int | None = None
     """The last good reconciliation."""
-    refusals_seen: int = 0
-    """Refusals in a row that have tripped already: only further ones do so again."""
     liquidations_seen: int = 0
     fills_beyond_seen: int = 0
     fee_day: str | None = None
@@ -191,7 +189,7 @@ def _new_latches(before: BreakerState, after: BreakerState, snapshot: StateSnaps
 def _health(state: BreakerState, facts: Facts) -> tuple[dict[str, str], dict[str, str]]:
     """What is awaited and what trips, each code -> reason."""
     awaited: dict[str, str] = {}
-    tripping = dict(_flags(state, facts))
+    tripping = dict(_flags(facts))
     for code, name, at_ms, limit_ms in _ages(state, facts):
         if at_ms is not None and facts.now_ms - at_ms <= limit_ms:
             continue
@@ -218,15 +216,15 @@ def _ages(state: BreakerState, facts: Facts) -> Iterator[tuple[str, str, int | N
     yield "not_reconciled", "no good reconciliation", good_ms, limit_ms
 
 
-def _flags(state: BreakerState, facts: Facts) -> Iterator[tuple[str, str]]:
+def _flags(facts: Facts) -> Iterator[tuple[str, str]]:
     if facts.snapshot is None:
         return
     health = facts.snapshot.health
     limit_ms = guard_against_real_slowness(value_ms=SKEW_MAX_MS, real_ms=SKEW_REAL_MS, speed=facts.speed)
     if abs(health.clock_skew_ms) > limit_ms:
         yield "clock_skew", f"the venue's clock differs by {health.clock_skew_ms} ms, at most {limit_ms}"
-    # In HALT nothing is sent that could end the row, so a row that has tripped counts again only when it grows.
-    if health.refusals_in_row >= REFUSALS_MAX and health.refusals_in_row > state.refusals_seen:
+    # In HALT nothing is sent that could end the row: portfolio_state ends it when nothing was refused for a while.
+    if health.refusals_in_row >= REFUSALS_MAX:
         yield "refusals", f"the venue refused {health.refusals_in_row} orders in a row"
     if health.post_only:
         yield "post_only", "the venue is in its post-only period"
@@ -239,8 +237,6 @@ def _trip_or_clear(
     snapshot = facts.snapshot
     good_ms = reconciled_ms(snapshot) if snapshot is not None and snapshot.health.reconcile_ok else None
     newly_good = fresh and good_ms is not None and good_ms > (state.reconciled_ms or 0)
-    if snapshot is not None:
-        update["refusals_seen"] = snapshot.health.refusals_in_row
     if newly_good:
         update["reconciled_ms"] = good_ms
     if tripping:
