@@ -162,6 +162,8 @@ class Consumer(Generic[DataT]):
             return await self._handle(entry)
 
     async def _finish(self, entry: Entry[DataT], outcome: Outcome[Any]) -> None:
+        if outcome.committed:
+            return
         commit_id = f"{self._stream}:{self._group}:{entry.id}"
         _insist(await self._session.commit_step(self._cell, outcome, commit_id=commit_id, entries=[entry]))
 

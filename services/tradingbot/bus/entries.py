@@ -80,6 +80,8 @@ class Outcome(Generic[StateT_co]):
     adds: tuple[Add, ...] = ()
     writes: tuple[Write, ...] = ()
     audits: tuple[AuditRecord, ...] = ()
+    committed: bool = False
+    """True when the handler made the whole step itself, acknowledgement included."""
 
 
 class Reader(Generic[DataT]):
