@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
+from support.scripted import http, ok, scripted_venue
 from tradingbot.paper.prices import LivePrices, probe_live
 from tradingbot.runtime.clock import ManualClock
 
@@ -19,10 +17,11 @@ class Venue:
     def __init__(self) -> None:
         self.mids = {"BTC": "100.5", "ETH": "20.25"}
         self.broken = False
-        self.asked: list[dict] = []
+
+    def __call__(self, request: dict) -> bytes:
+        return http(500, "null") if self.broken else ok(self.answer(request))
 
     def answer(self, request: dict) -> object:
-        self.asked.append(request)
         if request["type"] == "allMids":
             return self.mids
         if request["type"] == "l2Book":
@@ -30,43 +29,9 @@ class Venue:
         row = {"T": T0 - 1, "s": "BTC", "i": "1m", "o": "99.0", "c": "100.0", "h": "101.0", "l": "98.0", "v": "3.0"}
         return [{**row, "t": T0 - 60_000, "n": 4}]
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while header := await reader.readuntil(b"\r\n\r\n") if not reader.at_eof() else b"":
-            length = int(header.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-            request = json.loads(await reader.readexactly(length))
-            status, body = (
-                ("500 Oops", b"null") if self.broken else ("200 OK", json.dumps(self.answer(request)).encode())
-            )
-            head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-            writer.write(head.encode() + body)
-            await writer.drain()
-
 
 def _level(px: str) -> dict:
     return {"px": px, "sz": "1.5", "n": 1}
-
-
-@asynccontextmanager
-async def served(venue: Venue) -> AsyncIterator[str]:
-    tasks: set[asyncio.Task] = set()
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.current_task())  # type: ignore[arg-type]
-        try:
-            await venue.serve(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def until(condition) -> None:
@@ -77,8 +42,8 @@ async def until(condition) -> None:
 
 async def test_mids_candles_and_books_are_as_polled_and_age() -> None:
     clock, stop, venue = ManualClock(T0 + 5_000), asyncio.Event(), Venue()
-    async with served(venue) as url:
-        prices = LivePrices(symbols=("BTC", "ETH", "SOL"), url=url)
+    async with scripted_venue(venue) as server:
+        prices = LivePrices(symbols=("BTC", "ETH", "SOL"), url=server.http_url)
         assert prices.mid("BTC", T0 + 5_000) is None
         running = asyncio.create_task(prices.run(clock=clock, stop=stop))
         await until(
@@ -99,8 +64,8 @@ async def test_mids_candles_and_books_are_as_polled_and_age() -> None:
 async def test_a_failed_poll_is_told_and_the_next_one_goes_on() -> None:
     clock, stop, venue = ManualClock(T0), asyncio.Event(), Venue()
     venue.broken = True
-    async with served(venue) as url:
-        prices = LivePrices(symbols=("BTC",), url=url)
+    async with scripted_venue(venue) as server:
+        prices = LivePrices(symbols=("BTC",), url=server.http_url)
         running = asyncio.create_task(prices.run(clock=clock, stop=stop))
         await until(lambda: prices.last_error)
         assert "500" in (prices.last_error or "")
@@ -116,6 +81,6 @@ async def test_a_failed_poll_is_told_and_the_next_one_goes_on() -> None:
 
 
 async def test_the_probe_says_whether_the_venue_answers() -> None:
-    async with served(Venue()) as url:
-        assert await probe_live(url=url)
-    assert not await probe_live(url=url, timeout_s=0.5)
+    async with scripted_venue(Venue()) as server:
+        assert await probe_live(url=server.http_url)
+    assert not await probe_live(url=server.http_url, timeout_s=0.5)

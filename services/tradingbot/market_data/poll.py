@@ -1,0 +1,131 @@
+"""Asking the venue: mids, the tops of books, and candles for what is missing.
+
+Each question is one try: the next turn asks again, and an answer that comes late is worth nothing. What failed last is
+remembered for the minute's record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Mapping
+
+import httpx
+from redis.asyncio import Redis
+
+from tradingbot.bus.errors import BusError, bus_errors
+from tradingbot.bus.names import Key
+from tradingbot.domain.cycles import MINUTE_MS
+from tradingbot.market_data.feed import Condition, Feed, latest_fields
+from tradingbot.market_data.history import Bar, History, next_minute_ms
+from tradingbot.runtime.clock import Clock, guard_against_real_slowness
+from tradingbot.runtime.metrics import count_error, measured
+from tradingbot.venue.errors import VenueError
+from tradingbot.venue.info import InfoClient
+from tradingbot.venue.models import Candle
+
+HTTP_TIMEOUT = httpx.Timeout(connect=2.0, read=4.0, write=2.0, pool=2.0)
+"""Real seconds; shorter than the venue client's own, because the next poll is near."""
+MIDS_EVERY_MS = 2_000
+MIDS_LEAD_MS = 1_000
+"""Polls are timed so that the last one before a minute is sent this long before it."""
+BOOKS_LEAD_MS = 5_000
+BACK_FILL_AFTER_MS = 10_000
+
+
+class Poller:
+    """Brings the venue's answers into the feed, the history and ``latest.mids``."""
+
+    def __init__(self, *, info: InfoClient, redis: Redis, clock: Clock, feed: Feed, history: History) -> None:
+        self._info = info
+        self._redis = redis
+        self._clock = clock
+        self._feed = feed
+        self._history = history
+        self.failures: dict[str, str] = {}
+        """What is being asked → why its last try failed; empty when all goes well."""
+
+    async def mids(self) -> None:
+        """Poll allMids once, keep the samples, write ``latest.mids`` (without coins whose book is crossed)."""
+        async with self._try("allMids"):
+            answer = await self._info.all_mids()
+            now_ms = self._clock.now_ms()
+            taken = self._feed.put(answer, at_ms=now_ms)
+            good = {
+                symbol: mid
+                for symbol, mid in taken.items()
+                if self._feed.condition(symbol, now_ms=now_ms) is Condition.FRESH
+            }
+            self._history.sample(good)
+            if good:
+                with bus_errors():
+                    await _awaited(self._redis.hset(Key.LATEST_MIDS, items=_flat(latest_fields(good))))
+
+    async def books(self, symbols: tuple[str, ...]) -> None:
+        """Look at the top of each coin's book; a crossed one takes the coin out until it is crossed no more."""
+        await asyncio.gather(*(self._book(symbol) for symbol in symbols))
+
+    async def back_fill(self, symbols: tuple[str, ...]) -> None:
+        """Ask for the candles of the minutes of the last hour that have no price."""
+        newest_ms = self._clock.now_ms() // MINUTE_MS * MINUTE_MS
+        self._history.forget_before(newest_ms)
+        await asyncio.gather(*(self._candles(symbol, newest_ms) for symbol in symbols))
+
+    @contextlib.asynccontextmanager
+    async def _try(self, what: str) -> AsyncIterator[None]:
+        """One question: measured, its failure counted and remembered, its success forgetting the failure."""
+        try:
+            with measured(what.partition(" ")[0]):
+                yield
+        except (VenueError, BusError) as error:
+            count_error(error)
+            self.failures[what] = f"{type(error).__name__}: {error}"
+        else:
+            self.failures.pop(what, None)
+
+    async def _book(self, symbol: str) -> None:
+        async with self._try(f"l2Book {symbol}"):
+            book = await self._info.l2_book(symbol)
+            bid, ask = (side[0].px if side else None for side in (book.bids, book.asks))
+            if self._feed.put_book(symbol, bid=bid, ask=ask):
+                self._history.discard(symbol, next_minute_ms(self._clock.now_ms()))
+
+    async def _candles(self, symbol: str, newest_ms: int) -> None:
+        gaps = self._history.gaps(symbol, newest_ms=newest_ms)
+        if not gaps:
+            return
+        async with self._try(f"candleSnapshot {symbol}"):
+            now_ms = self._clock.now_ms()
+            candles = await self._info.candles(symbol, "1m", gaps[0] - MINUTE_MS, now_ms)
+            self._history.fill(symbol, [_bar(each, now_ms=now_ms) for each in candles], newest_ms=newest_ms)
+
+
+def next_turn_ms(now_ms: int, *, every_ms: int, before_ms: int = 0) -> int:
+    """The first moment after ``now_ms`` on the grid of ``every_ms`` that is shifted ``before_ms`` ahead."""
+    return ((now_ms + before_ms) // every_ms + 1) * every_ms - before_ms
+
+
+def mids_timing(speed: float) -> tuple[int, int]:
+    """How often to poll mids and how long before the minute, both in virtual milliseconds.
+
+    At great speeds real work takes much virtual time: a poll then takes its 50 real milliseconds of a turn.
+    """
+    return (
+        guard_against_real_slowness(value_ms=MIDS_EVERY_MS, real_ms=50, speed=speed),
+        guard_against_real_slowness(value_ms=MIDS_LEAD_MS, real_ms=30, speed=speed),
+    )
+
+
+def _bar(candle: Candle, *, now_ms: int) -> Bar:
+    over = candle.open_ms + MINUTE_MS <= now_ms
+    return Bar(candle.open_ms, candle.open, candle.close if over else None)
+
+
+def _flat(fields: Mapping[str, str]) -> list[str]:
+    return [text for pair in fields.items() for text in pair]
+
+
+async def _awaited(call: Awaitable[int] | int) -> None:
+    """redis-py types its commands for the synchronous client too."""
+    if isinstance(call, Awaitable):
+        await call

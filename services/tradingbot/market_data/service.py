@@ -1,0 +1,153 @@
+"""market_data: one snapshot of features a minute, at the minute, and the mids that slices are priced by.
+
+Three loops that do not wait for one another: polling brings prices in, back-filling mends gaps from the venue's
+candles, and the minute loop tells each minute what is known by then, even when that is nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from tradingbot.bus.buckets import WeightBudget
+from tradingbot.bus.entries import Outcome
+from tradingbot.bus.errors import BusError
+from tradingbot.bus.names import Stream
+from tradingbot.bus.session import BusSession, open_session
+from tradingbot.bus.state import StateCell
+from tradingbot.domain.cycles import MINUTE_MS, cycle_id_at, minute_id
+from tradingbot.market_data.feed import MAX_AGE_MS, MAX_AGE_REAL_MS, Feed
+from tradingbot.market_data.history import History
+from tradingbot.market_data.minute import MinuteState, due_minute, tell
+from tradingbot.market_data.poll import (
+    BACK_FILL_AFTER_MS,
+    BOOKS_LEAD_MS,
+    HTTP_TIMEOUT,
+    Poller,
+    mids_timing,
+    next_turn_ms,
+)
+from tradingbot.market_data.settings import MarketDataSettings
+from tradingbot.runtime import metrics
+from tradingbot.runtime.clock import guard_against_real_slowness
+from tradingbot.runtime.process import Process
+from tradingbot.runtime.tracing import span
+from tradingbot.venue.http import open_http
+from tradingbot.venue.info import InfoClient
+from tradingbot.venue.network import urls
+
+FIRST_LOOK_S = 5.0
+"""Real seconds that the first snapshot waits for mids and back-fill."""
+RETRY_S = 0.1
+"""Real seconds before a minute that the bus did not take is tried again."""
+
+
+async def run(process: Process) -> None:
+    """Run the service until the process is told to stop."""
+    settings = MarketDataSettings.load(process.environ)
+    url = urls(settings.hl_network, settings.hl_http_url, settings.hl_ws_url).http_url
+    async with open_session(process, settings) as bus, open_http(url, timeout=HTTP_TIMEOUT) as http:
+        budget = WeightBudget(bus.redis, capacity_per_min=settings.ip_weight_per_min, clock=process.clock)
+        await MarketData(process, settings, bus, InfoClient(http, budget, attempts=1)).run()
+
+
+class MarketData:
+    """The loops, wired."""
+
+    def __init__(self, process: Process, settings: MarketDataSettings, bus: BusSession, info: InfoClient) -> None:
+        self._process, self._settings, self._bus = process, settings, bus
+        self._clock = process.clock
+        self._universe: tuple[str, ...] = tuple(settings.universe)
+        max_age_ms = guard_against_real_slowness(
+            value_ms=MAX_AGE_MS, real_ms=MAX_AGE_REAL_MS, speed=process.clock.speed
+        )
+        self._feed = Feed(self._universe, max_age_ms=max_age_ms)
+        self._history = History(self._universe, max_age_ms=max_age_ms)
+        self._poller = Poller(info=info, redis=bus.redis, clock=process.clock, feed=self._feed, history=self._history)
+        self._cell: StateCell[MinuteState] = bus.cell(MinuteState, MinuteState())
+
+    async def run(self) -> None:
+        """All loops, until the process is told to stop or one of them fails for good."""
+        every_ms, lead_ms = mids_timing(self._clock.speed)
+        poller, universe = self._poller, self._universe
+        async with asyncio.TaskGroup() as tasks:
+            loops = [
+                tasks.create_task(self._each("mids", poller.mids, every_ms=every_ms, before_ms=lead_ms)),
+                tasks.create_task(
+                    self._each("books", lambda: poller.books(universe), every_ms=MINUTE_MS, before_ms=BOOKS_LEAD_MS)
+                ),
+                tasks.create_task(
+                    self._each(
+                        "back_fill",
+                        lambda: poller.back_fill(universe),
+                        every_ms=MINUTE_MS,
+                        before_ms=MINUTE_MS - BACK_FILL_AFTER_MS,
+                    )
+                ),
+                tasks.create_task(self._minutes()),
+            ]
+            await self._process.stop.wait()
+            for loop in loops:
+                loop.cancel()
+
+    async def _each(self, name: str, turn: Callable[[], Awaitable[None]], *, every_ms: int, before_ms: int) -> None:
+        while True:
+            await self._clock.sleep_until_ms(next_turn_ms(self._clock.now_ms(), every_ms=every_ms, before_ms=before_ms))
+            await turn()
+            self._process.health.beat(name, max_age_s=60.0 + 2 * every_ms / 1000 / self._clock.speed)
+
+    async def _first_look(self) -> None:
+        try:
+            async with asyncio.timeout(FIRST_LOOK_S):
+                await asyncio.gather(self._poller.mids(), self._poller.back_fill(self._universe))
+        except TimeoutError:
+            self._process.log.warning("first_look_timed_out", limit_s=FIRST_LOOK_S)
+
+    async def _minutes(self) -> None:
+        await self._first_look()
+        while True:
+            try:
+                await self._tell_if_due()
+            except BusError as error:
+                metrics.count_error(error)
+                self._process.health.ready(is_ready=False, why=str(error))
+                self._process.log.warning("minute_not_told", error=str(error))
+                await self._clock.sleep_real(RETRY_S)
+
+    async def _tell_if_due(self) -> None:
+        if self._cell.stale:
+            await self._cell.load()
+        minute_ms = due_minute(self._cell.value, now_ms=self._clock.now_ms())
+        if minute_ms is None:
+            await self._clock.sleep_until_ms(next_turn_ms(self._clock.now_ms(), every_ms=MINUTE_MS))
+            return
+        await self._tell(minute_ms)
+
+    async def _tell(self, minute_ms: int) -> None:
+        bus, now_ms = self._bus, self._clock.now_ms()
+        cycle_id = cycle_id_at(minute_ms, cycle_seconds=self._settings.cycle_seconds)
+        async with self._cell.lock:
+            with span("market_data.minute", bot_id=bus.bot_id, cycle_id=cycle_id), metrics.measured("minute"):
+                telling = tell(
+                    self._cell.value,
+                    minute_ms=minute_ms,
+                    now_ms=now_ms,
+                    universe=self._universe,
+                    feed=self._feed,
+                    history=self._history,
+                    prices=self._settings.price_source,
+                    failures=self._poller.failures,
+                )
+                add = bus.add(Stream.FEATURES, telling.snapshot, cycle_id=cycle_id, key=minute_id(minute_ms))
+                outcome = Outcome(state=telling.state, adds=(add,), audits=(telling.record,))
+                result = await bus.commit_step(
+                    self._cell, outcome, commit_id=f"minute:{minute_id(minute_ms)}", cycle_id=cycle_id
+                )
+        if not result.done:
+            self._process.log.warning("minute_superseded", minute=minute_id(minute_ms), detail=result.detail)
+            await self._clock.sleep_real(RETRY_S)
+            return
+        metrics.cycle_lag.set((self._clock.now_ms() - minute_ms) / 1000)
+        self._process.health.beat("minute", max_age_s=60.0 + 2 * MINUTE_MS / 1000 / self._clock.speed)
+        self._process.health.ready(bool(telling.snapshot.mid_px), "no coin has a usable price")
+        self._process.log.info("minute_told", minute=minute_id(minute_ms), **telling.record.details)
