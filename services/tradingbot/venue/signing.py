@@ -86,7 +86,9 @@ class Signer:
         return signed
 
     def __repr__(self) -> str:
-        return f"Signer(address={self.address!r}, mainnet={self._mainnet}, vault={self._vault!r})"
+        # A traceback that prints locals may ask before the wallet is there.
+        shown = {name: getattr(self, name, None) for name in ("address", "_mainnet", "_vault")}
+        return f"Signer(address={shown['address']}, mainnet={shown['_mainnet']}, vault={shown['_vault']})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Signer is never copied or written out")
