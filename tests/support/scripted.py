@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 HANG = "hang"
 """Take the request and never answer."""
@@ -117,9 +119,10 @@ async def scripted_socket(talk: Talk) -> AsyncIterator[ScriptedSocket]:
         script.received.append([])
         mine = script.received[-1]
         await connection.send("Websocket connection established.")
-        async for text in connection:
-            mine.append(json.loads(text))
-            await talk(connection, mine[-1])
+        with contextlib.suppress(ConnectionClosed):
+            async for text in connection:
+                mine.append(json.loads(text))
+                await talk(connection, mine[-1])
 
     async with serve(handle, "127.0.0.1", 0, close_timeout=0.1) as server:
         script.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -8,8 +8,12 @@ from tradingbot.venue.budget import MemoryBudget, action_weight, info_weight, it
 
 @pytest.mark.parametrize(
     ("kind", "weight"),
-    [("allMids", 2), ("l2Book", 2), ("clearinghouseState", 2), ("orderStatus", 2), ("exchangeStatus", 2)]
-    + [
+    [
+        ("allMids", 2),
+        ("l2Book", 2),
+        ("clearinghouseState", 2),
+        ("orderStatus", 2),
+        ("exchangeStatus", 2),
         ("spotClearinghouseState", 2),
         ("userRole", 60),
         ("meta", 20),

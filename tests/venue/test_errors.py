@@ -41,21 +41,21 @@ ORDER_TEXTS = [
     ("Cannot modify canceled or filled order", e.OrderGone, REFUSED),
     ("Error placing new order during modify: Order has invalid size.", e.ModifyLost, REFUSED),
 ]
+WALLET = "0x14dc79964da2c08b23698b3d3cc7ca32193d9955"
 ACTION_TEXTS = [
-    ("User or API Wallet 0x14dc79964da2c08b23698b3d3cc7ca32193d9955 does not exist.", e.UnknownSigner, REFUSED),
+    (f"User or API Wallet {WALLET} does not exist.", e.UnknownSigner, REFUSED),
     (
-        "L1 error: User or API Wallet 0x14dc79964da2c08b23698b3d3cc7ca32193d9955 does not exist.",
+        f"L1 error: User or API Wallet {WALLET} does not exist.",
         e.UnknownSigner,
         REFUSED,
     ),
     (
-        "Must deposit before performing actions. User: 0x14dc79964da2c08b23698b3d3cc7ca32193d9955",
+        f"Must deposit before performing actions. User: {WALLET}",
         e.NotDeposited,
         REFUSED,
     ),
     (
-        "Too many cumulative requests sent (97460 > 97456) for cumulative volume traded $87457.46. "
-        "Place taker orders to free up 1 request per USDC traded.",
+        "Too many cumulative requests sent (97460 > 97456) for cumulative volume traded $87457.46.",
         e.AddressBudgetExhausted,
         RETRYABLE,
     ),

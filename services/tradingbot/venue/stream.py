@@ -93,7 +93,8 @@ class VenueStream:
         self._ids = ids
         self._timing = timing or StreamTiming()
         self._connection: _Connection | None = None
-        self._last_s: float | None = None
+        self._complete_until_s: float | None = None
+        """When the last confirmed connection was heard last: what came after it may be missing."""
 
     @property
     def connected(self) -> bool:
@@ -125,6 +126,8 @@ class VenueStream:
                 reason = f"{type(error).__name__}: {error}"
             finally:
                 ended, self._connection = self._connection, None
+                if ended and ended.confirmed:
+                    self._complete_until_s = ended.last_s
             yield Disconnected(reason=ended.verdict or reason if ended else reason)
             steady = self._clock.real_s() - began_s >= self._timing.steady_after_s
             failures = 0 if steady else failures + 1
@@ -149,7 +152,6 @@ class VenueStream:
                 event = connection.receive(text)
                 if connection.confirmed and not was_confirmed:
                     yield self._connected()
-                self._last_s = self._clock.real_s()
                 if event is not None:
                     yield event
         finally:
@@ -157,8 +159,9 @@ class VenueStream:
             await asyncio.gather(watching, return_exceptions=True)
 
     def _connected(self) -> Connected:
-        first = self._last_s is None
-        return Connected(first=first, gap_s=0.0 if self._last_s is None else self._clock.real_s() - self._last_s)
+        if self._complete_until_s is None:
+            return Connected(first=True, gap_s=0.0)
+        return Connected(first=False, gap_s=self._clock.real_s() - self._complete_until_s)
 
     def _back_off_s(self, failures: int) -> float:
         longest = min(self._timing.back_off_most_s, self._timing.back_off_first_s * 2 ** min(failures, 16))
@@ -178,6 +181,7 @@ class _Connection:
         self._opened_s = clock.real_s()
         self._unconfirmed = list(subscriptions)
         self._pong_s = self._opened_s
+        self.last_s = self._opened_s
         self.heard_s: dict[str, float] = {}
         self.verdict = ""
         """Why we ended it; empty when the venue did."""
@@ -198,9 +202,9 @@ class _Connection:
         except parse.MALFORMED:
             greeting = str(text).startswith(GREETING)
             return None if greeting else StreamError(f"not a message: {str(text)[:MAX_TEXT]}")
-        self.heard_s[channel] = self._clock.real_s()
+        self.last_s = self.heard_s[channel] = self._clock.real_s()
         if channel == "pong":
-            self._pong_s = self._clock.real_s()
+            self._pong_s = self.last_s
             return None
         if channel == "subscriptionResponse":
             self._confirm(data)
