@@ -18,7 +18,7 @@ from tradingbot.domain.messages import (
 )
 from tradingbot.domain.model import Model
 from tradingbot.domain.params import AiParams
-from tradingbot.domain.portfolio import gross, net, turnover
+from tradingbot.domain.portfolio import gross, net, reconciled_ms, turnover
 from tradingbot.runtime.clock import guard_against_real_slowness
 
 PREVIOUS_COUNTS_FOR_CYCLES = 5
@@ -88,9 +88,12 @@ def snapshot_problem(snapshot: StateSnapshot | None, *, now_ms: int, speed: floa
     """Why no decision can rest on this snapshot; None when one can."""
     if snapshot is None:
         return "no state snapshot"
-    age_ms = now_ms - snapshot.asof_ms
+    good_ms = reconciled_ms(snapshot)
+    if good_ms is None:
+        return "the state snapshot was never reconciled"
+    age_ms = now_ms - good_ms
     if age_ms > guard_against_real_slowness(value_ms=SNAPSHOT_MAX_AGE_MS, real_ms=SNAPSHOT_REAL_AGE_MS, speed=speed):
-        return f"the state snapshot is {age_ms / 1000:.1f} s old"
+        return f"the state snapshot was reconciled {age_ms / 1000:.1f} s ago"
     if snapshot.equity_usd <= 0:
         return "the account has no equity"
     return None

@@ -1,0 +1,149 @@
+"""ai_decision's wiring: features at a cycle's boundary in, one target portfolio out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tradingbot.ai_decision import baseline
+from tradingbot.ai_decision.decide import DecisionState, decide, skipped, snapshot_problem
+from tradingbot.ai_decision.settings import AiDecisionSettings
+from tradingbot.ai_decision.strategy import Proposal, Strategy, StrategyFailed, View, validate
+from tradingbot.bus.entries import Entry, Outcome
+from tradingbot.bus.names import Group, Stream
+from tradingbot.bus.params import read_params
+from tradingbot.bus.session import BusSession, open_session
+from tradingbot.domain.cycles import cycle_id_at, is_boundary, minute_id, start_ms_of, to_ms
+from tradingbot.domain.ids import digest
+from tradingbot.domain.messages import FeatureSnapshot1m, Inputs, StateSnapshot
+from tradingbot.domain.params import VersionedParams
+from tradingbot.runtime.metrics import count_error, cycle_lag
+from tradingbot.runtime.process import Process
+
+POLL_S = 0.1
+
+
+async def run(process: Process) -> None:
+    """Decide once a cycle until the process stops."""
+    settings = AiDecisionSettings.load(process.environ)
+    async with open_session(process, settings) as bus:
+        await AiDecision(bus, baseline.Baseline(), settings=settings).run()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ground:
+    """What a decision rests on beside the features."""
+
+    params: VersionedParams
+    snapshot: Entry[StateSnapshot]
+
+
+class AiDecision:
+    """Consumes features; the newest entry counts, for its own cycle only."""
+
+    def __init__(self, bus: BusSession, strategy: Strategy, *, settings: AiDecisionSettings) -> None:
+        self._bus = bus
+        self._strategy = strategy
+        self._settings = settings
+        self._cell = bus.cell(DecisionState, DecisionState())
+
+    async def run(self) -> None:
+        """Consume until the process stops."""
+        await self._cell.load()
+        self._bus.process.health.ready(is_ready=True)
+        await self._bus.consume(
+            stream=Stream.FEATURES,
+            group=Group.AI,
+            model=FeatureSnapshot1m,
+            handle=self._on_features,
+            cell=self._cell,
+            freshness=self._stale,
+            latest_only=True,
+        )
+
+    def _stale(self, entry: Entry[FeatureSnapshot1m]) -> str | None:
+        cycle_seconds = self._settings.cycle_seconds
+        own = cycle_id_at(to_ms(entry.data.asof_minute), cycle_seconds=cycle_seconds)
+        present = cycle_id_at(self._bus.clock.now_ms(), cycle_seconds=cycle_seconds)
+        return None if own == present else f"features of cycle {own}, it is {present}"
+
+    async def _on_features(self, entry: Entry[FeatureSnapshot1m]) -> Outcome[DecisionState]:
+        minute_ms = to_ms(entry.data.asof_minute)
+        if not is_boundary(minute_ms, cycle_seconds=self._settings.cycle_seconds):
+            return Outcome()
+        state = self._cell.value
+        inputs = Inputs(features_id=entry.id, features_digest=digest(entry.raw))
+        if state.cycle_id is not None and start_ms_of(state.cycle_id) >= minute_ms:
+            return Outcome(audits=(skipped(f"cycle {state.cycle_id} has its target already", inputs=inputs),))
+        ground = await self._wait_for_ground()
+        if isinstance(ground, str):
+            self._bus.process.log.warning("no_target", reason=ground)
+            return Outcome(audits=(skipped(ground, inputs=inputs),))
+        return await self._decide(entry, ground, inputs=inputs, cycle_id=minute_id(minute_ms))
+
+    async def _decide(
+        self, entry: Entry[FeatureSnapshot1m], ground: _Ground, *, inputs: Inputs, cycle_id: str
+    ) -> Outcome[DecisionState]:
+        params = ground.params.params
+        view = View(
+            features=entry.data,
+            snapshot=ground.snapshot.data,
+            universe=tuple(self._settings.universe),
+            risk=params.risk,
+        )
+        decision = decide(
+            await self._propose(view),
+            view,
+            state=self._cell.value,
+            cycle_id=cycle_id,
+            cycle_seconds=self._settings.cycle_seconds,
+            ai=params.ai,
+            inputs=inputs.model_copy(
+                update={
+                    "snapshot_id": ground.snapshot.id,
+                    "snapshot_digest": digest(ground.snapshot.raw),
+                    "params": ground.params.label,
+                }
+            ),
+        )
+        cycle_lag.set((self._bus.clock.now_ms() - start_ms_of(cycle_id)) / 1000)
+        return Outcome(
+            state=decision.state,
+            adds=(self._bus.add(Stream.TARGET, decision.target, cycle_id=cycle_id, key=cycle_id),),
+            audits=(decision.audit,),
+        )
+
+    async def _propose(self, view: View) -> Proposal:
+        """The strategy's answer, or the baseline's when there is none that can be meant."""
+        try:
+            proposal = await self._strategy.propose(view)
+            validate(proposal, view)
+        except StrategyFailed as error:
+            count_error(error)
+            self._bus.process.log.warning("baseline_fallback", error=str(error))
+            return baseline.propose(view, error=str(error))
+        return proposal
+
+    async def _wait_for_ground(self) -> _Ground | str:
+        """Parameters and a fresh snapshot, or why there are none; gives a system that is starting a moment."""
+        clock = self._bus.clock
+        deadline_s = clock.real_s() + self._settings.decision_wait_s
+        while True:
+            ground = await self._ground()
+            if isinstance(ground, _Ground) or clock.real_s() >= deadline_s or self._bus.process.stop.is_set():
+                return ground
+            await clock.sleep_real(POLL_S)
+
+    async def _ground(self) -> _Ground | str:
+        try:
+            params = await read_params(self._bus.redis)
+        except ValueError as error:
+            return f"the parameters cannot be used: {error}"
+        if params is None:
+            return "no parameters yet"
+        snapshot = await self._bus.newest(Stream.SNAPSHOT, StateSnapshot)
+        problem = snapshot_problem(
+            None if snapshot is None else snapshot.data, now_ms=self._bus.clock.now_ms(), speed=self._bus.clock.speed
+        )
+        if problem is not None or snapshot is None:
+            return problem or "no state snapshot"
+        return _Ground(params=params, snapshot=snapshot)
