@@ -65,6 +65,9 @@ class Running(Model):
 
     pid: int
     redis_url: str
+    """As a person: reads, commands."""
+    operator_url: str
+    """With the supervisor's rights: retries of dead letters."""
     monitor_url: str
     paper_url: str | None
     account: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 import socket
 from collections.abc import Mapping
@@ -28,14 +29,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def port_near(wanted: int) -> int:
+    """The port itself where nobody listens on it, else a free one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wanted))
+        except OSError:
+            return free_port()
+        return int(probe.getsockname()[1])
+
+
 def passwords_for(folder: DataFolder, users: tuple[str, ...]) -> dict[str, str]:
     """The users' passwords, made once and kept in the folder."""
     path = folder.path / "passwords.json"
     known = read_passwords(path)
     passwords = {user: known.get(user) or secrets.token_hex(24) for user in users}
     if passwords != known:
-        import json  # noqa: PLC0415
-
         write_private(path, json.dumps(passwords))
     return passwords
 

@@ -1,0 +1,1 @@
+"""Executable checkers of the invariants (docs/architecture.md), each over the same evidence."""

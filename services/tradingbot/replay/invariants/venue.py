@@ -1,0 +1,199 @@
+"""Invariants between the record and the venue: I1, I2, I3, I8, I11, I14."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from tradingbot.bus.names import Stream
+from tradingbot.domain.cycles import to_ms
+from tradingbot.domain.ids import is_own
+from tradingbot.domain.messages import Command, ControlCommand, OrderAction, OrderIntent, ReportStatus
+from tradingbot.replay.evidence import Evidence, Venue
+from tradingbot.replay.invariants.record import FLATTEN
+from tradingbot.replay.verdict import Verdict, not_judged, verdict
+
+_ZERO = Decimal(0)
+_NO_VENUE = "the venue did not answer"
+_NO_LOG = "only the paper exchange keeps a log of everything it admitted"
+
+
+def at_most_one_order_per_attempt(evidence: Evidence) -> Verdict:
+    """I1: at most one venue order per intent attempt."""
+    title = "at most one venue order per intent attempt"
+    against: list[str] = []
+    seen: set[tuple[str, int]] = set()
+    for intent in _places(evidence):
+        key = (intent.client_order_id, intent.attempt)
+        if key in seen:
+            against.append(f"{intent.client_order_id} attempt {intent.attempt}: two intents")
+        seen.add(key)
+    oids = _oids_by_cloid(evidence)
+    against += [
+        f"{cloid}: {len(found)} orders at the venue: {', '.join(found)}"
+        for cloid, found in oids.items()
+        if len(found) > 1
+    ]
+    return verdict("I1", title, checked=len(seen | set(oids)), against=against)
+
+
+def _oids_by_cloid(evidence: Evidence) -> dict[str, list[str]]:
+    """The venue's order ids under each own cloid: by its log, else by what was reported."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    if evidence.venue is not None and evidence.venue.log is not None:
+        for each in evidence.venue.entries("order"):
+            if is_own(each["data"]["cloid"], bot_id=evidence.bot_id):
+                found[each["data"]["cloid"]][str(each["data"]["oid"])] = None
+    else:
+        for record in evidence.valid(Stream.REPORTS):
+            if record.data.exchange_order_id is not None:
+                found[record.data.cloid][record.data.exchange_order_id] = None
+    return {cloid: list(oids) for cloid, oids in found.items()}
+
+
+def nothing_after_halt(evidence: Evidence) -> Verdict:
+    """I2: after HALT is acknowledged nothing but FLATTEN orders reaches the venue."""
+    title = "nothing but FLATTEN reaches the venue after HALT is acknowledged"
+    if evidence.venue is None or evidence.venue.log is None:
+        return not_judged("I2", title, _NO_LOG if evidence.venue else _NO_VENUE)
+    spans = list(_halted_spans(evidence))
+    flatten = {each.cloid for each in _places(evidence) if each.reason == FLATTEN}
+    against = [
+        f"{cloid} reached the venue at {each['at_ms']}, HALT was acknowledged at {start}"
+        for start, end in spans
+        for each in evidence.venue.entries("action")
+        if each["data"]["type"] == "order" and start < each["at_ms"] < end
+        for cloid in each["data"]["cloids"]
+        if is_own(cloid, bot_id=evidence.bot_id) and cloid not in flatten
+    ]
+    note = "" if spans else "no HALT was acknowledged"
+    return verdict("I2", title, checked=len(spans), against=against, note=note)
+
+
+def _halted_spans(evidence: Evidence) -> Iterator[tuple[int, float]]:
+    """From each acknowledgement of a HALT (virtual ms) to the first command after it that may lift it."""
+    lifts = sorted(
+        to_ms(each.message.env.ts)
+        for each in evidence.valid(Stream.COMMANDS)
+        if each.message is not None and _may_lift(each.data)
+    )
+    for record in evidence.valid(Stream.AUDIT):
+        acked_at = record.data.details.get("acked_at") if record.data.kind == "ctl.applied" else None
+        if acked_at and record.data.details.get("mode") == "HALT":
+            yield int(acked_at), next((at for at in lifts if at >= int(acked_at)), float("inf"))
+    if evidence.applied.get("mode") == "HALT" and evidence.applied.get("acked_at"):
+        yield int(evidence.applied["acked_at"]), float("inf")
+
+
+def _may_lift(command: ControlCommand) -> bool:
+    return command.command in {Command.RESUME, Command.REDUCE_ONLY, Command.CLEAR_BREAKER}
+
+
+def positions_agree(evidence: Evidence) -> Verdict:
+    """I3: at rest, position here equals position there."""
+    title = "at rest, positions here and at the venue are the same"
+    if evidence.venue is None or evidence.snapshot is None:
+        return not_judged("I3", title, _NO_VENUE if evidence.venue is None else "there is no snapshot")
+    here = {symbol: each.qty for symbol, each in evidence.snapshot.positions.items() if each.qty}
+    there = {symbol: qty for symbol, qty in evidence.venue.positions.items() if qty}
+    symbols = sorted(set(here) | set(there))
+    against = [
+        f"{symbol}: {here.get(symbol, _ZERO)} here, {there.get(symbol, _ZERO)} at the venue"
+        for symbol in symbols
+        if here.get(symbol, _ZERO) != there.get(symbol, _ZERO)
+    ]
+    return verdict("I3", title, checked=max(len(symbols), 1), against=against)
+
+
+def order_is_kept(evidence: Evidence) -> Verdict:
+    """I8: the venue saw the intents of a symbol in the order in which they were written."""
+    title = "order is kept per symbol"
+    if evidence.venue is None or evidence.venue.log is None:
+        return not_judged("I8", title, _NO_LOG if evidence.venue else _NO_VENUE)
+    place = {intent.cloid: (intent.symbol, index) for index, intent in enumerate(_places(evidence))}
+    latest: dict[str, int] = defaultdict(lambda: -1)
+    against: list[str] = []
+    seen: set[str] = set()
+    for cloid in _admitted(evidence.venue):
+        if cloid in seen or cloid not in place:
+            continue
+        seen.add(cloid)
+        symbol, index = place[cloid]
+        if index < latest[symbol]:
+            against.append(f"{symbol}: {cloid} came after a later intent")
+        latest[symbol] = max(latest[symbol], index)
+    return verdict("I8", title, checked=len(seen), against=against)
+
+
+def _admitted(venue: Venue) -> Iterator[str]:
+    for each in venue.entries("action"):
+        if each["data"]["type"] == "order" and each["data"]["admitted"]:
+            yield from each["data"]["cloids"]
+
+
+def unknown_stays_unknown(evidence: Evidence) -> Verdict:
+    """I11: no outcome was made up: an intent that has ended ended as the venue says, one that has not is still open."""
+    title = "an unknown outcome stays unknown until the venue answers"
+    if evidence.venue is None:
+        return not_judged("I11", title, _NO_VENUE)
+    ends = {
+        each.data.cloid: each.data
+        for each in evidence.valid(Stream.REPORTS)
+        if each.data.status.terminal and not each.data.dry_run
+    }
+    known = _final_at_venue(evidence.venue)
+    against = []
+    for cloid, report in ends.items():
+        if report.status is ReportStatus.REJECTED and report.error == "absent" and cloid in known:
+            against.append(f"{report.client_order_id}: said to be absent, the venue had it as {known[cloid]['status']}")
+        if report.status is not ReportStatus.REJECTED and evidence.venue.log is not None and cloid not in known:
+            against.append(f"{report.client_order_id}: said to be {report.status}, the venue never had it")
+    open_there = {each.get("cloid") for each in evidence.venue.open_orders}
+    against += [f"{cloid}: said to have ended, open at the venue" for cloid in ends if cloid in open_there]
+    return verdict("I11", title, checked=len(ends), against=against)
+
+
+def _final_at_venue(venue: Venue) -> dict[str, Mapping[str, Any]]:
+    return {each["data"]["cloid"]: each["data"] for each in venue.entries("order") if each["data"]["cloid"]}
+
+
+def fills_stay_within_the_plan(evidence: Evidence) -> Verdict:
+    """I14: fills of a plan never exceed the plan."""
+    title = "fills of a plan never exceed the plan"
+    planned: dict[tuple[str, str, str], Decimal] = defaultdict(Decimal)
+    for record in evidence.valid(Stream.PLAN):
+        for each in record.data.slices:
+            planned[record.data.cycle_id, each.symbol, each.side.value] += each.qty
+    filled: dict[tuple[str, str, str], Decimal] = defaultdict(Decimal)
+    for intent, qty in _fills(evidence):
+        if intent.reason != FLATTEN:
+            filled[intent.client_order_id.partition(":")[0], intent.symbol, intent.side.value] += qty
+    against = [
+        f"{' '.join(key)}: planned {planned.get(key, _ZERO)}, filled {qty}"
+        for key, qty in filled.items()
+        if qty > planned.get(key, _ZERO)
+    ]
+    return verdict("I14", title, checked=len(planned), against=against)
+
+
+def _fills(evidence: Evidence) -> Iterator[tuple[OrderIntent, Decimal]]:
+    """What each intent was filled: by the venue's log, else by the last report."""
+    intents = {each.cloid: each for each in _places(evidence)}
+    if evidence.venue is not None and evidence.venue.log is not None:
+        for each in evidence.venue.entries("fill"):
+            if (intent := intents.get(each["data"].get("cloid", ""))) is not None:
+                yield intent, Decimal(each["data"]["sz"])
+        return
+    last = {each.data.cloid: each.data for each in evidence.valid(Stream.REPORTS) if not each.data.dry_run}
+    for cloid, report in last.items():
+        if cloid in intents:
+            yield intents[cloid], report.filled_qty
+
+
+def _places(evidence: Evidence) -> Iterator[OrderIntent]:
+    """The orders that were meant to be sent, in the order in which they were written."""
+    for record in evidence.valid(Stream.ORDERS):
+        if record.data.action is not OrderAction.CANCEL and not record.data.dry_run:
+            yield record.data
