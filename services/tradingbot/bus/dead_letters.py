@@ -113,9 +113,7 @@ def _payload_again(kept: Kept) -> dict[str, Any]:
     return dict(payload)
 
 
-async def _resolve(
-    redis: Redis, kept: Kept, *, target: tuple[Stream, str] | None, now_ms: int, bot_id: str
-) -> str:
+async def _resolve(redis: Redis, kept: Kept, *, target: tuple[Stream, str] | None, now_ms: int, bot_id: str) -> str:
     stream = Stream(kept.letter.stream)
     keys = [dead_letter_stream(stream), Stream.AUDIT.value, *([target[0].value] if target else [])]
     audit = _audit(kept, "dlq_retry" if target else "dlq_drop", now_ms=now_ms, bot_id=bot_id)

@@ -7,12 +7,14 @@ time counts here, never virtual time: a lease guards against processes that stal
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from redis.asyncio import Redis
 
 from tradingbot.bus import library
 from tradingbot.bus.errors import BusError, bus_errors
 from tradingbot.bus.names import lease_counter_key, lease_key
+from tradingbot.bus.stopping import Stopped, unless_stopped
 from tradingbot.runtime.clock import Clock
 
 LEASE_MS = 3000
@@ -33,6 +35,7 @@ class Lease:
         self._token = 0
         self._renewed_s = 0.0
         self._holding = asyncio.Event()
+        self._doubted = asyncio.Event()
         self.lost = asyncio.Event()
         """Set from the moment the lease is lost until it is taken anew, under another token."""
 
@@ -71,10 +74,16 @@ class Lease:
     async def run(self) -> None:
         """Renew it each second, for ever; when it is lost, wait for it again."""
         while True:
-            await self._clock.sleep_real(min(RENEW_S, max(0.0, self._left_s())))
+            with contextlib.suppress(Stopped):
+                await unless_stopped(self._doubted, self._clock.sleep_real(min(RENEW_S, max(0.0, self._left_s()))))
+            self._doubted.clear()
             if not await self._renew():
                 self._lose()
                 await self.acquire()
+
+    def doubt(self) -> None:
+        """Ask Redis now whether it is still held: a commit was refused."""
+        self._doubted.set()
 
     async def release(self) -> None:
         """Free it for the next process; quietly, because it lapses by itself."""

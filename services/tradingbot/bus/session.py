@@ -159,6 +159,8 @@ class BusSession:
         if result.done:
             for add in adds:
                 metrics.bus_messages_out.labels(stream=add.stream).inc()
+        elif result.verdict is Verdict.SUPERSEDED:
+            self.lease.doubt()
         return result
 
     async def _commit_surely(self, step: Commit) -> CommitResult:
