@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from tradingbot.bus.buckets import WeightBudget
 from tradingbot.bus.entries import Outcome
-from tradingbot.bus.errors import BusError
+from tradingbot.bus.errors import BusError, BusUnavailable
 from tradingbot.bus.names import Stream
 from tradingbot.bus.session import BusSession, open_session
 from tradingbot.bus.state import StateCell
@@ -46,9 +46,13 @@ async def run(process: Process) -> None:
     """Run the service until the process is told to stop."""
     settings = MarketDataSettings.load(process.environ)
     url = urls(settings.hl_network, settings.hl_http_url, settings.hl_ws_url).http_url
-    async with open_session(process, settings) as bus, open_http(url, timeout=HTTP_TIMEOUT) as http:
-        budget = WeightBudget(bus.redis, capacity_per_min=settings.ip_weight_per_min, clock=process.clock)
-        await MarketData(process, settings, bus, InfoClient(http, budget, attempts=1)).run()
+    try:
+        async with open_session(process, settings) as bus, open_http(url, timeout=HTTP_TIMEOUT) as http:
+            budget = WeightBudget(bus.redis, capacity_per_min=settings.ip_weight_per_min, clock=process.clock)
+            await MarketData(process, settings, bus, InfoClient(http, budget, attempts=1)).run()
+    except BusUnavailable:
+        if not process.stop.is_set():  # else the stop ended the wait for Redis or for the lease
+            raise
 
 
 class MarketData:
@@ -91,7 +95,7 @@ class MarketData:
                 loop.cancel()
 
     async def _each(self, name: str, turn: Callable[[], Awaitable[None]], *, every_ms: int, before_ms: int) -> None:
-        while True:
+        while not self._process.stop.is_set():
             await self._clock.sleep_until_ms(next_turn_ms(self._clock.now_ms(), every_ms=every_ms, before_ms=before_ms))
             await turn()
             self._process.health.beat(name, max_age_s=60.0 + 2 * every_ms / 1000 / self._clock.speed)
@@ -105,13 +109,17 @@ class MarketData:
 
     async def _minutes(self) -> None:
         await self._first_look()
-        while True:
+        away = False
+        while not self._process.stop.is_set():
             try:
                 await self._tell_if_due()
+                away = False
             except BusError as error:
+                if not away:
+                    self._process.log.warning("waiting_for_redis", error=str(error))
+                away = True
                 metrics.count_error(error)
                 self._process.health.ready(is_ready=False, why=str(error))
-                self._process.log.warning("minute_not_told", error=str(error))
                 await self._clock.sleep_real(RETRY_S)
 
     async def _tell_if_due(self) -> None:
