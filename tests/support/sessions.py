@@ -48,10 +48,16 @@ def process_for(service: str, *, clock: Clock | None = None, seed: int = 1) -> P
         clock=clock,
         ids=Ids(seed),
         stop=asyncio.Event(),
-        log=structlog.get_logger(),
+        log=_plain_log(),
         health=Health(clock),
         environ={},
     )
+
+
+def _plain_log() -> Any:
+    """Lines on standard output; structlog's own default draws tracebacks, which takes seconds."""
+    lines = [structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer(key_order=["event"])]
+    return structlog.wrap_logger(structlog.PrintLogger(), processors=lines, wrapper_class=structlog.stdlib.BoundLogger)
 
 
 async def until(condition: Callable[[], Any | Awaitable[Any]], *, deadline_s: float = DEADLINE_S) -> Any:

@@ -38,7 +38,7 @@ from tradingbot.bus.errors import BusError, BusUnavailable, IdentityMismatch, bu
 from tradingbot.bus.lease import Lease
 from tradingbot.bus.names import Key, Stream, dead_letter_stream, groups_of, state_key
 from tradingbot.bus.state import StateCell
-from tradingbot.bus.stopping import Stopped, unless_stopped
+from tradingbot.bus.stopping import Stopped, end, unless_stopped
 from tradingbot.domain.cycles import CycleId, cycle_id_at, from_ms
 from tradingbot.domain.envelope import message
 from tradingbot.domain.messages import AuditLevel, AuditRecord, DeadLetter
@@ -317,8 +317,7 @@ async def open_session(process: Process, settings: SessionSettings) -> AsyncIter
         try:
             yield session
         finally:
-            renewals.cancel()
-            await asyncio.gather(renewals, return_exceptions=True)
+            await end(renewals)
             await session.lease.release()
     finally:
         await redis.aclose()

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+_CANCEL_AGAIN_S = 0.05
+
 T = TypeVar("T")
 
 
@@ -27,7 +29,18 @@ async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T
             return task.result()
         raise Stopped
     finally:
-        for each in (task, stopping):
-            if not each.done():
-                each.cancel()
-                await asyncio.wait({each})
+        await end(task)
+        await end(stopping)
+
+
+async def end(task: asyncio.Future[Any]) -> None:
+    """Cancel a task until it has ended; its result or error is nobody's business any more.
+
+    Once is not enough: asyncio.wait_for, which redis-py sends through, loses a cancellation that arrives in the same
+    turn of the loop as its result (fixed in Python 3.12).
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=_CANCEL_AGAIN_S)
+    if not task.cancelled():
+        task.exception()  # mark it as seen
