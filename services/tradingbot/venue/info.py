@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import httpx
 import stamina
 
-from tradingbot.domain.ids import Symbol
 from tradingbot.venue import parse
 from tradingbot.venue.budget import Budget, info_weight, items_weight
 from tradingbot.venue.errors import Refused, Retryable, UnknownCoin, VenueUnavailable
@@ -69,11 +68,11 @@ class InfoClient:
 
     # ---------------------------------------------------------------- market
 
-    async def meta(self) -> dict[Symbol, AssetSpec]:
+    async def meta(self) -> dict[str, AssetSpec]:
         """Every coin that the venue has or had."""
         return await self._ask({"type": "meta"}, parse.assets)
 
-    async def asset_contexts(self) -> dict[Symbol, AssetContext]:
+    async def asset_contexts(self) -> dict[str, AssetContext]:
         """Mark, oracle, funding and volume of every coin."""
         return await self._ask({"type": "metaAndAssetCtxs"}, parse.contexts)
 

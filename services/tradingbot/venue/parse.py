@@ -48,7 +48,7 @@ def decimal(value: Any) -> Decimal:
     return number
 
 
-def assets(raw: Any) -> dict[Symbol, AssetSpec]:
+def assets(raw: Any) -> dict[str, AssetSpec]:
     """meta: every coin, delisted ones too, as the asset id is the position in the list."""
     return {Symbol(each["name"]): _asset(index, each) for index, each in enumerate(raw["universe"])}
 
@@ -64,7 +64,7 @@ def _asset(index: int, raw: Mapping[str, Any]) -> AssetSpec:
     )
 
 
-def contexts(raw: Any) -> dict[Symbol, AssetContext]:
+def contexts(raw: Any) -> dict[str, AssetContext]:
     """metaAndAssetCtxs: the market's figures by coin."""
     meta, figures = raw
     pairs = zip(meta["universe"], figures, strict=True)
