@@ -220,7 +220,7 @@ class RiskEngine:
             self._params = await read_params(self._bus.redis) or self._params
         except ValueError as error:
             count_error(error)
-            self._process.log.error("params_unusable", error=str(error))
+            self._process.log.warning("params_unusable", error=str(error))
         return self._params
 
 
