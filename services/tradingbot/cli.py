@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from tradingbot.commands import bus, config, local, processes
+from tradingbot.commands import bus, config, local, paper, processes
 from tradingbot.domain.errors import TradingBotError
 from tradingbot.runtime.process import ExitCode
 
@@ -40,13 +40,12 @@ app = typer.Typer(
 )
 app.command("up")(local.up)
 app.command("verify")(local.verify)
-app.command("preflight")(processes.preflight)
 app.command("run")(processes.run)
+app.command("paper")(paper.paper)
 app.add_typer(bus.ctl, name="ctl")
 app.add_typer(bus.dlq, name="dlq")
 app.command("audit")(bus.audit)
 app.add_typer(config.app, name="config")
-processes.add_paper(app)
 
 
 def main() -> None:

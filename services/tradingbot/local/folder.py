@@ -72,6 +72,8 @@ class Running(Model):
     paper_url: str | None
     account: str
     anchor: str
+    static: dict[str, str] = {}
+    """The static settings in force, as environment variables."""
     metrics_ports: dict[str, int] = {}
     pids: dict[str, int] = {}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -237,6 +237,8 @@ class _Run:
             self._view.say(line)
         if self._options.report is not None:
             write_report(report, self._options.report)
+        if self._options.print_json:
+            sys.stdout.write(report.model_dump_json(indent=2) + "\n")
         return ExitCode.DONE if report.holds else ExitCode.FAILED
 
     async def _come_to_rest(self) -> None:
@@ -278,8 +280,3 @@ def _interrupts_set(stop: asyncio.Event) -> Iterator[None]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.remove_signal_handler(number)
-
-
-def machine_environment() -> Mapping[str, str]:
-    """The environment of this machine, read once."""
-    return dict(os.environ)

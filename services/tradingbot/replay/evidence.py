@@ -93,7 +93,7 @@ class Venue:
     positions: Mapping[str, Decimal]
     open_orders: tuple[Mapping[str, Any], ...]
     log: tuple[Mapping[str, Any], ...] | None
-    """The paper exchange's control log: {id, at_ms, kind, data}, oldest first. None on a real venue."""
+    """The paper exchange's control log: {id, at_ms, kind, …}, oldest first. None on a real venue."""
 
     def entries(self, kind: str) -> list[Mapping[str, Any]]:
         """The log's entries of a kind: action, order, fill, ledger."""
@@ -241,7 +241,12 @@ async def _post(http: httpx.AsyncClient, body: Mapping[str, str]) -> Any:
 
 
 async def _paper_log(http: httpx.AsyncClient) -> tuple[Mapping[str, Any], ...]:
-    answer = await http.get("/control/log")
-    answer.raise_for_status()
-    found = answer.json()
-    return tuple(found["entries"] if isinstance(found, dict) else found)
+    found: list[Mapping[str, Any]] = []
+    while True:
+        after = found[-1]["id"] if found else 0
+        answer = await http.get("/control/log", params={"after": after})
+        answer.raise_for_status()
+        page = answer.json()
+        if not page:
+            return tuple(found)
+        found += page

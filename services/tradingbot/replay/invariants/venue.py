@@ -44,8 +44,8 @@ def _oids_by_cloid(evidence: Evidence) -> dict[str, list[str]]:
     found: dict[str, dict[str, None]] = defaultdict(dict)
     if evidence.venue is not None and evidence.venue.log is not None:
         for each in evidence.venue.entries("order"):
-            if is_own(each["data"]["cloid"], bot_id=evidence.bot_id):
-                found[each["data"]["cloid"]][str(each["data"]["oid"])] = None
+            if is_own(each["cloid"], bot_id=evidence.bot_id):
+                found[each["cloid"]][str(each["oid"])] = None
     else:
         for record in evidence.valid(Stream.REPORTS):
             if record.data.exchange_order_id is not None:
@@ -64,8 +64,8 @@ def nothing_after_halt(evidence: Evidence) -> Verdict:
         f"{cloid} reached the venue at {each['at_ms']}, HALT was acknowledged at {start}"
         for start, end in spans
         for each in evidence.venue.entries("action")
-        if each["data"]["type"] == "order" and start < each["at_ms"] < end
-        for cloid in each["data"]["cloids"]
+        if each["type"] == "order" and start < each["at_ms"] < end
+        for cloid in each["cloids"]
         if is_own(cloid, bot_id=evidence.bot_id) and cloid not in flatten
     ]
     note = "" if spans else "no HALT was acknowledged"
@@ -129,8 +129,8 @@ def order_is_kept(evidence: Evidence) -> Verdict:
 
 def _admitted(venue: Venue) -> Iterator[str]:
     for each in venue.entries("action"):
-        if each["data"]["type"] == "order" and each["data"]["admitted"]:
-            yield from each["data"]["cloids"]
+        if each["type"] == "order" and each["admitted"]:
+            yield from each["cloids"]
 
 
 def unknown_stays_unknown(evidence: Evidence) -> Verdict:
@@ -156,7 +156,7 @@ def unknown_stays_unknown(evidence: Evidence) -> Verdict:
 
 
 def _final_at_venue(venue: Venue) -> dict[str, Mapping[str, Any]]:
-    return {each["data"]["cloid"]: each["data"] for each in venue.entries("order") if each["data"]["cloid"]}
+    return {each["cloid"]: each for each in venue.entries("order") if each["cloid"]}
 
 
 def fills_stay_within_the_plan(evidence: Evidence) -> Verdict:
@@ -183,8 +183,8 @@ def _fills(evidence: Evidence) -> Iterator[tuple[OrderIntent, Decimal]]:
     intents = {each.cloid: each for each in _places(evidence)}
     if evidence.venue is not None and evidence.venue.log is not None:
         for each in evidence.venue.entries("fill"):
-            if (intent := intents.get(each["data"].get("cloid", ""))) is not None:
-                yield intent, Decimal(each["data"]["sz"])
+            if (intent := intents.get(each.get("cloid", ""))) is not None:
+                yield intent, Decimal(each["sz"])
         return
     last = {each.data.cloid: each.data for each in evidence.valid(Stream.REPORTS) if not each.data.dry_run}
     for cloid, report in last.items():
