@@ -11,8 +11,8 @@ from eth_account import Account
 from hyperliquid.exchange import Exchange
 from hyperliquid.info import Info
 from hyperliquid.utils.types import Cloid
-from support.paper import Paper, SetPrices, paper_exchange
 
+from support.paper import Paper, SetPrices, paper_exchange
 from tradingbot.runtime.clock import SystemClock
 
 MASTER = Account.from_key("0x" + "11" * 32)

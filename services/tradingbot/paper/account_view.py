@@ -92,9 +92,7 @@ def _position(account: Account, asset: Asset, position: Position, universe: Univ
     }
 
 
-def _liquidation_px(
-    account: Account, asset: Asset, position: Position, universe: Universe, marks: Marks
-) -> str | None:
+def _liquidation_px(account: Account, asset: Asset, position: Position, universe: Universe, marks: Marks) -> str | None:
     mark = marks[asset.name]
     if position.isolated_raw_usd is None:
         value = summary(account, universe, marks, cross_only=True).account_value

@@ -118,7 +118,9 @@ def apply_fill(account: Account, *, coin: str, signed_sz: Decimal, px: Decimal, 
     account.volume_usd += abs(signed_sz) * px
     kept_entry = (before.entry_ntl if before else ZERO) - closed_entry
     opened = abs(signed_sz) - closing
-    _store_position(account, coin, end=end, entry_ntl=kept_entry + opened.copy_sign(signed_sz) * px, flipped=start * end < 0)
+    _store_position(
+        account, coin, end=end, entry_ntl=kept_entry + opened.copy_sign(signed_sz) * px, flipped=start * end < 0
+    )
     return Traded(start_szi=start, closed_pnl=closed_pnl, direction=_direction(start, end))
 
 
@@ -126,10 +128,10 @@ def _move_cash(
     account: Account, before: Position | None, *, coin: str, end: Decimal, signed_sz: Decimal, px: Decimal
 ) -> None:
     leverage = account.leverages.get(coin)
-    if before is None or before.isolated_raw_usd is None:
-        if leverage is None or leverage.is_cross or before is not None:
-            account.raw_usd -= signed_sz * px
-            return
+    is_isolated = before.isolated_raw_usd is not None if before else leverage is not None and not leverage.is_cross
+    if not is_isolated:
+        account.raw_usd -= signed_sz * px
+        return
     # Isolated: the position's equity is re-based on the share that stays, plus margin for what is opened.
     start = before.szi if before else ZERO
     raw = before.isolated_raw_usd if before and before.isolated_raw_usd is not None else ZERO

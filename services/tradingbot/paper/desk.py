@@ -108,8 +108,7 @@ class Desk:
             return [parent_status] + [parent_status for _ in specs[1:]]
         parent_oid = next(iter(parent_status.values()))["oid"]
         statuses: list[StatusEntry] = [parent_status]
-        for spec in specs[1:]:
-            statuses.append(self._place(account, spec, now_ms, parent_oid=parent_oid))
+        statuses += [self._place(account, spec, now_ms, parent_oid=parent_oid) for spec in specs[1:]]
         children = tuple(o.oid for o in self._world.open_orders(user=account.address) if o.parent_oid == parent_oid)
         self._world.put_order(replace(self._world.orders[parent_oid], child_oids=children), note="children attached")
         return statuses
@@ -228,9 +227,7 @@ class Desk:
 
     def _trade(self, asset: Asset, order: Order, now_ms: int) -> StatusEntry:
         if order.tif == "Alo":
-            matches = self._trading.would_match(
-                asset, is_buy=order.is_buy, limit_px=order.limit_px, now_ms=now_ms
-            )
+            matches = self._trading.would_match(asset, is_buy=order.is_buy, limit_px=order.limit_px, now_ms=now_ms)
             if matches:
                 text_ = self._post_only_text(asset, now_ms)
                 self._world.put_order(order.ended(Status.BAD_ALO_PX_REJECTED, now_ms=now_ms), note=text_)
@@ -280,5 +277,3 @@ def _terms(spec: OrderSpec) -> TriggerTerms | None:
 
 def _entry(order: Order) -> dict[str, Any]:
     return {"oid": order.oid} | ({"cloid": order.cloid} if order.cloid is not None else {})
-
-

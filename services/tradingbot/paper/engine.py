@@ -42,9 +42,7 @@ class Engine:
         self.desk = Desk(world=world, trading=self.trading, universe=universe, options=options)
         self._liquidator = Liquidator(world=world, trading=self.trading, universe=universe)
         self._admission = Admission(world)
-        self._handlers = Handlers(
-            world=world, desk=self.desk, trading=self.trading, universe=universe, options=options
-        )
+        self._handlers = Handlers(world=world, desk=self.desk, trading=self.trading, universe=universe, options=options)
 
     def open_accounts(self, now_ms: int) -> None:
         """Fund the accounts of the options that are new, and let their agents sign."""
@@ -55,7 +53,9 @@ class Engine:
             address, _, master = text.lower().partition(":")
             master = master or self.options.accounts[0].lower()
             if address not in self.world.agents:
-                agent = Agent(address=address, master=master, name=f"option {len(self.world.agents)}", valid_until_ms=None)
+                agent = Agent(
+                    address=address, master=master, name=f"option {len(self.world.agents)}", valid_until_ms=None
+                )
                 self.world.put_agent(agent)
         if not self.world.now_ms:
             self.world.now_ms = now_ms
@@ -65,7 +65,7 @@ class Engine:
         account = self.world.accounts.get(address) or Account(address=address, raw_usd=ZERO)
         account.raw_usd += amount
         self.world.touch(account)
-        kind = {"type": "deposit", "usdc": usd(amount)}
+        kind: dict[str, Any] = {"type": "deposit", "usdc": usd(amount)}
         if amount < 0:
             kind = {"type": "withdraw", "usdc": usd(-amount), "nonce": now_ms, "fee": "0.0"}
         self.world.add_ledger(address, now_ms, kind)
@@ -116,11 +116,12 @@ class Engine:
         try:
             user = self._admission.admit(request, signer=signer, now_ms=now_ms)
         except Refused as refused:
-            self._log(request, signer, None, refused.text, None, now_ms)
+            self._log(request, signer=signer, user=None, verdict=refused.text, answer=None, now_ms=now_ms)
             return {"status": "err", "response": refused.text}
         answer = self._carry_out(user, request, now_ms)
         self._admission.charge(user, request, accepted=answer["status"] == "ok")
-        self._log(request, signer, user, "ok" if answer["status"] == "ok" else answer["response"], answer, now_ms)
+        verdict = "ok" if answer["status"] == "ok" else answer["response"]
+        self._log(request, signer=signer, user=user, verdict=verdict, answer=answer, now_ms=now_ms)
         return answer
 
     def _carry_out(self, user: str, request: Request, now_ms: int) -> dict[str, Any]:
@@ -136,6 +137,7 @@ class Engine:
     def _log(
         self,
         request: Request,
+        *,
         signer: str | None,
         user: str | None,
         verdict: str,

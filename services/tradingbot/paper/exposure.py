@@ -62,7 +62,9 @@ def margin_refusal(
     return None
 
 
-def can_fill(account: Account, asset: Asset, *, universe: Universe, marks: Marks, signed_sz: Decimal, px: Decimal) -> bool:
+def can_fill(
+    account: Account, asset: Asset, *, universe: Universe, marks: Marks, signed_sz: Decimal, px: Decimal
+) -> bool:
     """The venue's second look at a resting order, when it matches."""
     szi = account.szi(asset.name)
     increase = abs(szi + signed_sz) - abs(szi)

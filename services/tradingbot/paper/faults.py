@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -27,7 +27,8 @@ class Kind(StrEnum):
     SERVER_ERROR_AFTER = "server_error_after"
     """It takes effect, then 5xx with HTML."""
     CLOSE_SOCKETS = "close_sockets"
-    """Every WebSocket is closed: with ``close_code``, or broken off when that is 1006."""
+    """Every WebSocket is closed: with ``close_code``, or broken off when that is 1006. Looked at twice a virtual
+    second; path and type do not matter."""
     POST_ONLY = "post_only"
     """For ``delay_ms`` of virtual time only Alo orders are taken, as after a network upgrade."""
 
@@ -72,9 +73,16 @@ class Faults:
 
     def strike(self, path: str, type_: str | None) -> list[Fault]:
         """The rules that hit this request; each uses up one of its count."""
+        return self._roll(lambda rule: rule.kind is not Kind.CLOSE_SOCKETS and _matches(rule, path, type_))
+
+    def strike_sockets(self) -> list[Fault]:
+        """The rules that close the sockets at this beat."""
+        return self._roll(lambda rule: rule.kind is Kind.CLOSE_SOCKETS)
+
+    def _roll(self, applies: Callable[[Fault], bool]) -> list[Fault]:
         hits, kept = [], []
         for rule, left in self._rules:
-            hit = _matches(rule, path, type_) and self._dice.uniform(0.0, 1.0) <= rule.probability
+            hit = applies(rule) and self._dice.uniform(0.0, 1.0) <= rule.probability
             if hit:
                 hits.append(rule)
             still = left - 1 if hit and left is not None else left

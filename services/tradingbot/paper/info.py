@@ -15,11 +15,12 @@ from tradingbot.paper.actions import Address, Cloid, Count
 from tradingbot.paper.admission import request_cap
 from tradingbot.paper.assets import Asset
 from tradingbot.paper.bars import INTERVALS_MS, candle_rows
-from tradingbot.paper.book_view import BadAggregation, l2_book
+from tradingbot.paper.book_view import l2_book
 from tradingbot.paper.decimals import ZERO, text, usd
 from tradingbot.paper.engine import Engine
 from tradingbot.paper.fees import user_fees
 from tradingbot.paper.funding import hourly_rate, impact_prices, premium
+from tradingbot.paper.market import Book
 from tradingbot.paper.orders import Order, basic_row, frontend_row
 from tradingbot.paper.world import Fill, Funding, LedgerEntry, fill_row, transaction_hash
 
@@ -93,8 +94,22 @@ class Info:
         return method(self, query)
 
     @property
-    def _now_ms(self) -> int:
+    def now_ms(self) -> int:
+        """The time that answers speak of."""
         return self._world.now_ms
+
+    def book_of(self, coin: str) -> tuple[int, Book, list[Order]]:
+        """Time, modelled book and our own resting orders of a coin."""
+        resting = [order for order in self._world.open_orders(coin=coin) if order.rests]
+        return self.now_ms, self._market.book(coin, self.now_ms), resting
+
+    def ctx_of(self, coin: str) -> dict[str, Any]:
+        """The asset context of a traded coin."""
+        return self.asset_ctx(self._universe.by_name[coin])
+
+    def trades(self, coin: str) -> bool:
+        """True for a coin of this exchange that can be traded."""
+        return self._asset(coin) is not None
 
     def _account(self, query: Query) -> Account | None:
         return self._world.accounts.get(query.user or "")
@@ -111,7 +126,7 @@ class Info:
 
     def asset_ctx(self, asset: Asset) -> dict[str, Any]:
         """One entry of ``metaAndAssetCtxs``; also what ``activeAssetCtx`` sends."""
-        now_ms, mark = self._now_ms, None
+        now_ms, mark = self.now_ms, None
         if not asset.delisted:
             mark = self._market.mark(asset.name, now_ms)
         if mark is None:
@@ -140,12 +155,12 @@ class Info:
         }
 
     def all_mids(self, _: Query | None = None) -> dict[str, str]:
-        mids = ((asset.name, self._market.mid(asset.name, self._now_ms)) for asset in self._universe.traded)
+        mids = ((asset.name, self._market.mid(asset.name, self.now_ms)) for asset in self._universe.traded)
         return {name: text(mid) for name, mid in mids if mid is not None}
 
     def clearinghouse_state(self, query: Query) -> Any:
-        marks = self._engine.trading.marks(self._now_ms)
-        return clearinghouse_state(self._account(query), self._universe, marks, self._now_ms)
+        marks = self._engine.trading.marks(self.now_ms)
+        return clearinghouse_state(self._account(query), self._universe, marks, self.now_ms)
 
     def spot_clearinghouse_state(self, _: Query) -> Any:
         return {"balances": []}
@@ -159,7 +174,7 @@ class Info:
     def order_status(self, query: Query) -> Any:
         user, key = query.user or "", query.oid
         order = self._world.by_cloid(user, key) if isinstance(key, str) else self._world.orders.get(key or 0)
-        if order is None or order.user != user or order.visible_ms > self._now_ms:
+        if order is None or order.user != user or order.visible_ms > self.now_ms:
             return {"status": "unknownOid"}
         return {"status": "order", "order": self._history_row(order)}
 
@@ -185,7 +200,12 @@ class Info:
     def funding_history(self, query: Query) -> Any:
         rates = _in_time(self._world.rates[query.coin or ""], query, lambda rate: rate.at_ms)
         return [
-            {"coin": r.coin, "fundingRate": text(r.rate), "premium": text(r.premium.quantize(PREMIUM_STEP)), "time": r.at_ms}
+            {
+                "coin": r.coin,
+                "fundingRate": text(r.rate),
+                "premium": text(r.premium.quantize(PREMIUM_STEP)),
+                "time": r.at_ms,
+            }
             for r in rates[:TIME_PAGE]
         ]
 
@@ -211,7 +231,7 @@ class Info:
 
     def user_role(self, query: Query) -> Any:
         agent = self._world.agents.get(query.user or "")
-        if agent is not None and agent.may_sign(self._now_ms):
+        if agent is not None and agent.may_sign(self.now_ms):
             return {"role": "agent", "data": {"user": agent.master}}
         return {"role": "user" if query.user in self._world.accounts else "missing"}
 
@@ -219,7 +239,7 @@ class Info:
         return [
             {"name": agent.name, "address": agent.address, "validUntil": agent.valid_until_ms}
             for agent in self._world.agents.values()
-            if agent.master == query.user and agent.name and agent.may_sign(self._now_ms)
+            if agent.master == query.user and agent.name and agent.may_sign(self.now_ms)
         ]
 
     def user_abstraction(self, _: Query) -> Any:
@@ -229,7 +249,7 @@ class Info:
         return user_fees()
 
     def active_asset_data(self, query: Query) -> Any:
-        asset, marks = self._asset(query.coin), self._engine.trading.marks(self._now_ms)
+        asset, marks = self._asset(query.coin), self._engine.trading.marks(self.now_ms)
         if asset is None or asset.name not in marks:
             return None
         account = self._account(query) or Account(address=query.user or "", raw_usd=ZERO)
@@ -240,10 +260,9 @@ class Info:
         asset = self._asset(query.coin)
         if asset is None:
             return None
-        book = self._market.book(asset.name, self._now_ms)
-        resting = [order for order in self._world.open_orders(coin=asset.name) if order.rests]
+        now_ms, book, resting = self.book_of(asset.name)
         levels = l2_book(book, resting, n_sig_figs=query.n_sig_figs, mantissa=query.mantissa)
-        return {"coin": asset.name, "time": self._now_ms, **levels}
+        return {"coin": asset.name, "time": now_ms, **levels}
 
     def candle_snapshot(self, query: Query) -> Any:
         request = query.req
@@ -255,8 +274,8 @@ class Info:
             asset,
             interval=request.interval,
             start_ms=request.start_time,
-            end_ms=self._now_ms if request.end_time is None else request.end_time,
-            now_ms=self._now_ms,
+            end_ms=self.now_ms if request.end_time is None else request.end_time,
+            now_ms=self.now_ms,
         )
 
     def recent_trades(self, query: Query) -> Any:
@@ -267,7 +286,7 @@ class Info:
         return [trade_row(fill) for fill in newest]
 
     def exchange_status(self, _: Query) -> Any:
-        return {"time": self._now_ms, "specialStatuses": None}
+        return {"time": self.now_ms, "specialStatuses": None}
 
     def spot_meta(self, _: Query) -> Any:
         usdc = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from tradingbot.paper.accounts import Account, Position
-from tradingbot.paper.assets import Asset, Universe
+from tradingbot.paper.assets import Universe
 from tradingbot.paper.decimals import ZERO, text, to_step, usd
 from tradingbot.paper.margin import BACKSTOP_SHARE, Marks, cross_maintenance, maintenance, summary
 from tradingbot.paper.orders import Order, Status
@@ -92,15 +92,16 @@ class Liquidator:
         if partial:
             sz = max(asset.lot, to_step(sz * PARTIAL_SHARE, asset.lot, up=False))
             account.partly_liquidated_ms = now_ms
-        order = self._order(account, asset, position, sz, mark, now_ms)
+        order = self._order(account, position, sz=sz, mark=mark, now_ms=now_ms)
         terms = {"liquidatedUser": account.address, "markPx": text(mark), "method": "market"}
         done = self._trading.execute(order, now_ms=now_ms, liquidation=terms)
-        self._world.put_order(done.ended(Status.FILLED if done.sz < sz else Status.CANCELED, now_ms=now_ms), note="liquidation")
+        self._world.put_order(
+            done.ended(Status.FILLED if done.sz < sz else Status.CANCELED, now_ms=now_ms), note="liquidation"
+        )
         return partial
 
-    def _order(
-        self, account: Account, asset: Asset, position: Position, sz: Decimal, mark: Decimal, now_ms: int
-    ) -> Order:
+    def _order(self, account: Account, position: Position, *, sz: Decimal, mark: Decimal, now_ms: int) -> Order:
+        asset = self._universe.by_name[position.coin]
         is_buy = position.szi < 0
         bound = asset.round_price(mark * (1 + (WORST_PX if is_buy else -WORST_PX)), up=is_buy)
         return Order(
@@ -128,8 +129,7 @@ class Liquidator:
         self._world.touch(account)
 
     def _take_over(self, account: Account, position: Position, mark: Decimal, now_ms: int) -> None:
-        asset = self._universe.by_name[position.coin]
-        order = self._order(account, asset, position, abs(position.szi), mark, now_ms)
+        order = self._order(account, position, sz=abs(position.szi), mark=mark, now_ms=now_ms)
         terms = {"liquidatedUser": account.address, "markPx": text(mark), "method": "backstop"}
         isolated_equity = None
         if position.isolated_raw_usd is not None:

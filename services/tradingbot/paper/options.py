@@ -1,4 +1,4 @@
-"""What a paper exchange can be told: its accounts, its prices, and which of the venue's open questions it answers how."""
+"""What a paper exchange can be told: accounts, prices, and how it answers the venue's open questions."""
 
 from __future__ import annotations
 

@@ -26,9 +26,7 @@ TEXTS = {
     Status.REDUCE_ONLY_REJECTED: "Reduce only order would increase position.",
     Status.IOC_CANCEL_REJECTED: "Order could not immediately match against any resting orders.",
     Status.BAD_TRIGGER_PX_REJECTED: "Invalid TP/SL price.",
-    Status.PERP_MAX_POSITION_REJECTED: (
-        "Order would cause position to exceed margin tier limit at current leverage"
-    ),
+    Status.PERP_MAX_POSITION_REJECTED: ("Order would cause position to exceed margin tier limit at current leverage"),
     Status.TOO_MANY_OPEN_ORDERS_REJECTED: "Too many open orders.",
 }
 POST_ONLY_PERIOD = "Only post-only orders allowed immediately after a network upgrade"

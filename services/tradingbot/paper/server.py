@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
-from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from tradingbot.paper.actions import Request
-from tradingbot.paper.book_view import BadAggregation
-from tradingbot.paper.budgets import answer_weight, exchange_weight, info_weight
+from tradingbot.paper.calls import Answer, BreakOff, Calls
 from tradingbot.paper.control import control_routes
-from tradingbot.paper.faults import Fault, Kind
-from tradingbot.paper.info import Malformed, Query
 from tradingbot.paper.options import PaperOptions
 from tradingbot.paper.prices import PriceSource, load_prices
 from tradingbot.paper.venue import Venue
@@ -31,98 +25,27 @@ from tradingbot.paper.ws import Hub
 from tradingbot.runtime.clock import Clock
 
 TRANSPORT = "transport"
-NOT_JSON = "Failed to parse the request body as JSON"
-NOT_TYPED = "Failed to deserialize the JSON body into the target type"
 NOT_JSON_TYPE = "Expected request with `Content-Type: application/json`"
-BAD_GATEWAY = "<html><head><title>{status}</title></head><body><center><h1>{status}</h1></center></body></html>"
-
-
-class _Answered(Exception):  # noqa: N818 - control flow inside one request
-    """The request has been answered before it reached the venue."""
-
-    def __init__(self, response: Response) -> None:
-        super().__init__(response.status_code)
-        self.response = response
 
 
 class Edge:
-    """Turns requests into calls of the venue, and troubles into what a client sees of them."""
+    """Turns HTTP requests into calls."""
 
-    def __init__(self, venue: Venue, hub: Hub) -> None:
-        self._venue = venue
-        self._hub = hub
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
 
     async def info(self, request: HttpRequest) -> Response:
         """POST /info."""
-        try:
-            body, content = await _read(request)
-            type_ = _type_of(content)
-            after = await self._before(request, "/info", type_)
-            self._spend(info_weight(type_ or ""))
-            answer = self._venue.ask(Query.model_validate_json(body))
-        except _Answered as answered:
-            return answered.response
-        except (ValidationError, Malformed):
-            return _plain(422, NOT_TYPED)
-        except BadAggregation:
-            return _json(None, 500)
-        self._venue.ip_budget.add(answer_weight(type_ or "", answer))
-        return self._after(request, after, _json(answer))
+        return await _respond(request, self._calls.info)
 
     async def exchange(self, request: HttpRequest) -> Response:
         """POST /exchange."""
-        try:
-            body, content = await _read(request)
-            action = content.get("action") if isinstance(content, dict) else None
-            after = await self._before(request, "/exchange", _type_of(action))
-            parsed = Request.model_validate_json(body)
-            self._spend(exchange_weight(parsed))
-        except _Answered as answered:
-            return answered.response
-        except ValidationError:
-            return _plain(422, NOT_TYPED)
-        return self._after(request, after, _json(self._venue.exchange(parsed)))
-
-    def _spend(self, weight: int) -> None:
-        if not self._venue.ip_budget.take(weight, now_ms=self._venue.clock.now_ms()):
-            raise _Answered(_json(None, 429))
-
-    async def _before(self, request: HttpRequest, path: str, type_: str | None) -> list[Fault]:
-        """Strike the request with what hits it on its way in; returns what hits the answer."""
-        clock = self._venue.clock
-        if self._venue.options.latency_ms:
-            await clock.sleep(self._venue.options.latency_ms / 1000)
-        hits = self._venue.faults.strike(path, type_)
-        for fault in hits:
-            match fault.kind:
-                case Kind.DELAY:
-                    await clock.sleep(fault.delay_ms / 1000)
-                    await clock.sleep_real(fault.real_delay_ms / 1000)
-                case Kind.DROP_BEFORE:
-                    raise _Answered(_break_off(request))
-                case Kind.RATE_LIMIT:
-                    raise _Answered(_json(None, 429))
-                case Kind.SERVER_ERROR:
-                    raise _Answered(_server_error(fault))
-                case Kind.CLOSE_SOCKETS:
-                    self._hub.close_all(fault.close_code)
-                case _:
-                    pass
-        return hits
-
-    @staticmethod
-    def _after(request: HttpRequest, hits: list[Fault], response: Response) -> Response:
-        for fault in hits:
-            if fault.kind is Kind.DROP_AFTER:
-                return _break_off(request)
-            if fault.kind is Kind.SERVER_ERROR_AFTER:
-                return _server_error(fault)
-        return response
+        return await _respond(request, self._calls.exchange)
 
 
 def create_app(venue: Venue, hub: Hub) -> Starlette:
     """The application of one venue."""
-    edge = Edge(venue, hub)
+    edge = Edge(Calls(venue))
     routes = [
         Route("/info", edge.info, methods=["POST"]),
         Route("/exchange", edge.exchange, methods=["POST"]),
@@ -164,7 +87,7 @@ async def serving(options: PaperOptions, *, clock: Clock, prices: PriceSource) -
         asyncio.create_task(hub.run(stop)),
     ]
     try:
-        await _until_started(server, tasks[0], clock)
+        await _until_started(server, tasks[0])
         yield Running(
             venue=venue,
             hub=hub,
@@ -249,7 +172,7 @@ def _config(app: Starlette) -> uvicorn.Config:
     )
 
 
-async def _until_started(server: uvicorn.Server, task: asyncio.Task[None], clock: Clock) -> None:
+async def _until_started(server: uvicorn.Server, task: asyncio.Task[None]) -> None:
     while not server.started:
         if task.done():
             task.result()
@@ -264,32 +187,11 @@ async def _yield_to_loop() -> None:
     await turned
 
 
-async def _read(request: HttpRequest) -> tuple[bytes, Any]:
-    if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
-        raise _Answered(_plain(415, NOT_JSON_TYPE))
-    body = await request.body()
+async def _respond(request: HttpRequest, call: Callable[..., Awaitable[Answer]]) -> Response:
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        return Response(NOT_JSON_TYPE, status_code=415, media_type="text/plain")
     try:
-        return body, json.loads(body)
-    except ValueError as error:
-        raise _Answered(_plain(400, f"{NOT_JSON}: {error}")) from None
-
-
-def _type_of(content: Any) -> str | None:
-    found = content.get("type") if isinstance(content, dict) else None
-    return found if isinstance(found, str) else None
-
-
-def _json(content: Any, status: int = 200) -> Response:
-    return Response(json.dumps(content, separators=(",", ":")), status_code=status, media_type="application/json")
-
-
-def _plain(status: int, text: str) -> Response:
-    return Response(text, status_code=status, media_type="text/plain")
-
-
-def _server_error(fault: Fault) -> Response:
-    return Response(BAD_GATEWAY.format(status=fault.status), status_code=fault.status, media_type="text/html")
-
-
-def _break_off(request: HttpRequest) -> Response:
-    return _BrokenOff(request.scope["state"][TRANSPORT])
+        answer = await call(await request.body(), path=request.url.path)
+    except BreakOff:
+        return _BrokenOff(request.scope["state"][TRANSPORT])
+    return Response(answer.body(), status_code=answer.status, media_type=answer.media_type)

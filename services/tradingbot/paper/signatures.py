@@ -7,8 +7,7 @@ takes for every address that is not mainnet's own.
 from __future__ import annotations
 
 from eth_keys.exceptions import BadSignature
-from eth_keys.exceptions import ValidationError as BadKeyMaterial
-from eth_utils.exceptions import ValidationError as BadValue
+from eth_utils.exceptions import ValidationError
 from hyperliquid.utils.signing import (
     USD_SEND_SIGN_TYPES,
     WITHDRAW_SIGN_TYPES,
@@ -45,7 +44,7 @@ def recover_signer(request: Request) -> str | None:
             request.expires_after,
             False,  # noqa: FBT003 - the SDK's signature: not mainnet
         )
-    except (BadSignature, BadKeyMaterial, BadValue, ValueError):
+    except (BadSignature, ValidationError, ValueError):
         return None
     return str(address).lower()
 
