@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
+from tradingbot.domain.cycles import start_ms_of
 from tradingbot.domain.ids import client_order_id, cloid
 from tradingbot.domain.limits import Exposure, ProposedOrder, intent_allowed
 from tradingbot.domain.messages import OrderAction, OrderIntent, Side
@@ -23,7 +24,7 @@ from tradingbot.venue.precision import AssetSpec, lots_to_size, meets_minimum, s
 
 FLATTEN = "FLATTEN"
 FLATTEN_SLICE = 999
-"""The slice index of flatten orders; their attempts count up."""
+"""The slice index of flatten orders."""
 FLATTEN_TIMEOUT_MS = 10_000
 
 
@@ -100,10 +101,8 @@ def draft_replacements(
     return _draft(ledger, plan, wanted, desk)
 
 
-def draft_flatten(
-    positions: Mapping[str, Decimal], *, cycle_id: str, attempts: Mapping[str, int], guard_bps: float, desk: Desk
-) -> Draft:
-    """Reduce-only Ioc orders that close whole positions."""
+def draft_flatten(positions: Mapping[str, Decimal], *, cycle_id: str, guard_bps: float, desk: Desk) -> Draft:
+    """Reduce-only Ioc orders that close whole positions; attempts are numbered by their millisecond in the cycle."""
     orders: list[Order] = []
     refused: dict[str, str] = {}
     for symbol, position in sorted(positions.items()):
@@ -111,7 +110,7 @@ def draft_flatten(
         name = client_order_id(cycle_id=cycle_id, symbol=symbol, slice_idx=FLATTEN_SLICE, side=side)
         terms = Terms(
             client_order_id=name,
-            attempt=attempts.get(name, 0),
+            attempt=desk.now_ms - start_ms_of(cycle_id),
             symbol=symbol,
             side=side,
             qty=abs(position),

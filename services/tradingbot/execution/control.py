@@ -1,0 +1,238 @@
+"""Obeys the modes: a task of its own that never waits for the slice loop.
+
+A HALT has three stamps in ``ctl.applied``: received_at (from here on nothing is sent), cancelled_at (no own order is
+open), acked_at (nothing can come any more: no request is in flight and every intent, of earlier leases too, is terminal
+or provably absent). Flatten is a phase of its own after the acknowledgement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from redis.asyncio import Redis
+
+from tradingbot.bus.control import Applied, read_applied, read_modes
+from tradingbot.bus.entries import Entry, Outcome
+from tradingbot.bus.errors import bus_errors
+from tradingbot.bus.names import Key
+from tradingbot.domain.messages import AuditLevel, AuditRecord, Command, ControlCommand
+from tradingbot.domain.modes import EffectiveMode, Mode
+from tradingbot.execution.book import Book
+from tradingbot.execution.failclosed import own_open_orders
+from tradingbot.execution.flatten import Flattener
+from tradingbot.execution.gate import Gate
+from tradingbot.execution.ledger import Ledger, Order, Stage
+from tradingbot.execution.sender import Sender
+from tradingbot.execution.strays import cancel_strays_of
+from tradingbot.execution.venue_link import VenueLink
+from tradingbot.execution.waiting import woken
+from tradingbot.execution.worker import Worker
+from tradingbot.runtime.clock import guard_against_real_slowness
+from tradingbot.venue.errors import VenueError
+
+WATCH_EVERY_S = 0.5
+"""How often the mode keys are read without a command: a person's mode may lapse silently."""
+ASK_AGAIN_MS = 1000
+
+
+class Control:
+    """Holds the gate to the modes and carries their consequences through."""
+
+    def __init__(
+        self,
+        *,
+        redis: Redis,
+        book: Book,
+        venue: VenueLink,
+        gate: Gate,
+        sender: Sender,
+        worker: Worker,
+        flattener: Flattener,
+        file_mode: Mode,
+    ) -> None:
+        self._redis = redis
+        self._book = book
+        self._bus = book.bus
+        self._venue = venue
+        self._gate = gate
+        self._sender = sender
+        self._worker = worker
+        self._flattener = flattener
+        self._file_mode = file_mode
+        self._clock = book.bus.clock
+        self._changed = book.watch()
+        self.applied = Applied(mode=Mode.HALT, reason="starting")
+
+    # ---------------------------------------------------------------- reading the modes
+
+    async def begin(self) -> None:
+        """Take up what was applied before: stamps of a HALT that still lasts are kept."""
+        self.applied = await read_applied(self._redis) or self.applied
+        self.applied = replace(self.applied, acked_at=None)
+        await self._write(*await self._observe(await self._read(), command_id=""))
+
+    async def handle(self, entry: Entry[ControlCommand]) -> Outcome[Ledger]:
+        """Obey a command: the mode keys say what counts now, the command only that they changed."""
+        command = entry.data
+        if command.command in (Command.SET, Command.CLEAR_BREAKER):
+            return Outcome()
+        applied, audits = await self._observe(await self._read(), command_id=command.command_id)
+        return Outcome(writes=(applied.put(),), audits=audits)
+
+    async def watch(self) -> None:
+        """Read the modes now and then until cancelled."""
+        while True:
+            await self._clock.sleep_real(WATCH_EVERY_S)
+            mode = await self._read()
+            if mode != self._gate.mode:
+                await self._write(*await self._observe(mode, command_id=""))
+
+    async def _read(self) -> EffectiveMode:
+        return await read_modes(self._redis, file_mode=self._file_mode)
+
+    async def _observe(self, mode: EffectiveMode, *, command_id: str) -> tuple[Applied, tuple[AuditRecord, ...]]:
+        """Turn the gate first, without waiting for anything; then say so."""
+        before, self._gate.mode = self._gate.mode, mode
+        now_ms = self._clock.now_ms()
+        self._worker.wake.set()
+        self._changed.set()
+        with bus_errors():
+            generation = await self._redis.hget(Key.MODE_SPEC, "generation")
+        stated = Applied(
+            mode=mode.mode,
+            source=mode.source,
+            reason=mode.reason,
+            command_id=command_id or self.applied.command_id,
+            spec_generation=int(generation) if generation else None,
+        )
+        self.applied = _carried(self.applied, stated, now_ms=now_ms)
+        if before == mode:
+            return self.applied, ()
+        return self.applied, (_mode_audit(before, mode, command_id=command_id),)
+
+    # ---------------------------------------------------------------- carrying it through
+
+    async def enforce(self) -> None:
+        """Cancel what the mode or a stop of our own forbids, and stamp what has been reached, until cancelled."""
+        while True:
+            self._changed.clear()
+            try:
+                await self._enforce_once()
+            except VenueError as error:
+                self._bus.process.log.warning("halt_delayed", error=str(error))
+            busy = self._forbidden() or self.applied.acked_at is None
+            due_ms = self._clock.now_ms() + self._scaled(ASK_AGAIN_MS, 100) if busy else None
+            await woken(self._changed, clock=self._clock, due_ms=due_ms)
+
+    async def _enforce_once(self) -> None:
+        await self._worker.cancel(self.to_cancel(), reason="halt", forced=True)
+        if self._gate.mode.mode is Mode.HALT:
+            await self._stamp_halt()
+        elif self.applied.acked_at is None and not self._forbidden():
+            now_ms = self._clock.now_ms()
+            await self._write(replace(self.applied, cancelled_at=now_ms, acked_at=now_ms))
+
+    def _forbidden(self) -> list[Order]:
+        """Live orders that must not rest under the present mode."""
+        live = [each for each in self._book.ledger.live() if each.outcome is None and each.stage is not Stage.INTENT]
+        if self._gate.stops or self._gate.mode.mode is Mode.HALT:
+            return [each for each in live if each.reason != "FLATTEN"]
+        if self._gate.mode.mode is Mode.REDUCE_ONLY:
+            return [each for each in live if not each.reduce_only]
+        return []
+
+    def to_cancel(self) -> list[Order]:
+        """The forbidden orders whose cancellation was not asked for, or long ago."""
+        retry_ms, now_ms = self._scaled(ASK_AGAIN_MS, 100), self._clock.now_ms()
+        return [
+            each
+            for each in self._forbidden()
+            if each.cancel_asked_ms is None or now_ms - each.cancel_asked_ms >= retry_ms
+        ]
+
+    async def _stamp_halt(self) -> None:
+        if self.applied.acked_at is not None:
+            await self._flatten()
+            return
+        if any(each.stage is Stage.OPEN and each.outcome is None for each in self._book.ledger.live()):
+            return
+        own, _ = await own_open_orders(self._venue, bot_id=self._bus.bot_id)
+        strays = [each for each in own if (each.cloid or "").lower() not in self._book.ledger.orders]
+        await cancel_strays_of(self._book, strays, terms=self._worker.terms())
+        now_ms = self._clock.now_ms()
+        reached = replace(self.applied, open_orders=len(own))
+        if not own and reached.cancelled_at is None:
+            reached = replace(reached, cancelled_at=now_ms)
+        if not own and self._nothing_can_come():
+            reached = replace(reached, acked_at=now_ms)
+        if reached != self.applied and self._gate.mode.mode is Mode.HALT:
+            await self._write(reached, (_stamp_audit(reached),))
+
+    def _nothing_can_come(self) -> bool:
+        return self._sender.idle and not self._book.ledger.live() and "starting" not in self._gate.stops
+
+    async def _flatten(self) -> None:
+        if self.applied.flatten in ("flat", "failed") or not await self._flattener.wanted():
+            return
+        if self.applied.flatten != "pending":
+            await self._write(replace(self.applied, flatten="pending"))
+        outcome = await self._flattener.run(while_halted=lambda: self._gate.mode.mode is Mode.HALT)
+        await self._write(replace(self.applied, flatten=outcome), (_flatten_audit(outcome),))
+
+    # ---------------------------------------------------------------- edges
+
+    async def _write(self, applied: Applied, audits: Sequence[AuditRecord] = ()) -> None:
+        self.applied = applied
+        cycle_id = self._bus.cycle_id()
+        await self._bus.commit(
+            commit_id=self._bus.ids.uuid(),
+            writes=(applied.put(),),
+            adds=[self._bus.audit(each, cycle_id=cycle_id) for each in audits],
+        )
+        self._changed.set()
+
+    def _scaled(self, value_ms: int, real_ms: int) -> int:
+        return guard_against_real_slowness(value_ms=value_ms, real_ms=real_ms, speed=self._clock.speed)
+
+
+def _carried(before: Applied, stated: Applied, *, now_ms: int) -> Applied:
+    """What is stated now, with the stamps that still hold: those of the same mode, said again."""
+    if before.mode is not stated.mode:
+        return replace(stated, received_at=now_ms, acked_at=now_ms if stated.mode is Mode.NORMAL else None)
+    return replace(
+        stated,
+        received_at=before.received_at or now_ms,
+        cancelled_at=before.cancelled_at,
+        acked_at=before.acked_at,
+        open_orders=before.open_orders,
+        flatten=before.flatten,
+    )
+
+
+def _mode_audit(before: EffectiveMode, after: EffectiveMode, *, command_id: str) -> AuditRecord:
+    return AuditRecord(
+        kind="mode",
+        level=AuditLevel.WARNING if after.mode is not Mode.NORMAL else AuditLevel.INFO,
+        cause=command_id or "watch",
+        details={"before": before.mode, "after": after.mode, "source": after.source, "reason": after.reason},
+    )
+
+
+def _stamp_audit(applied: Applied) -> AuditRecord:
+    reached = "acked" if applied.acked_at else "cancelled" if applied.cancelled_at else "open"
+    return AuditRecord(
+        kind="halt",
+        cause=f"{applied.received_at}:{reached}",
+        details={
+            "received_at": applied.received_at,
+            "cancelled_at": applied.cancelled_at,
+            "acked_at": applied.acked_at,
+            "open_orders": applied.open_orders,
+        },
+    )
+
+
+def _flatten_audit(outcome: str) -> AuditRecord:
+    level = AuditLevel.INFO if outcome == "flat" else AuditLevel.ERROR
+    return AuditRecord(kind="flatten", level=level, cause="halt", details={"flatten": outcome})

@@ -1,0 +1,122 @@
+"""After a start: no order of ours may be unaccounted for before the first one of this lease.
+
+Own orders at the venue that the log does not know are cancelled; foreign ones are left alone and told. Every intent of
+an earlier lease must be terminal or provably absent. Execution that finds no state of its own cancels what bears its
+tag, settles, and plans from the next cycle on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tradingbot.domain.cycles import cycle_id_at
+from tradingbot.domain.messages import AuditLevel, AuditRecord
+from tradingbot.execution.book import Book, Change
+from tradingbot.execution.failclosed import own_open_orders
+from tradingbot.execution.gate import Gate
+from tradingbot.execution.ledger import Order, Stage
+from tradingbot.execution.orders import Lost
+from tradingbot.execution.sender import LONGEST_TTL_MS, Sender
+from tradingbot.execution.strays import cancel_strays_of
+from tradingbot.execution.tracker import Tracker
+from tradingbot.execution.venue_link import VenueLink
+from tradingbot.execution.waiting import woken
+from tradingbot.execution.worker import Worker
+from tradingbot.runtime.clock import guard_against_real_slowness
+from tradingbot.venue.errors import VenueError
+from tradingbot.venue.models import VenueOrder
+
+ASK_AGAIN_MS = 1000
+
+
+class Recovery:
+    """Opens the gate once the past is accounted for."""
+
+    def __init__(
+        self,
+        *,
+        book: Book,
+        venue: VenueLink,
+        gate: Gate,
+        sender: Sender,
+        tracker: Tracker,
+        worker: Worker,
+    ) -> None:
+        self._book = book
+        self._bus = book.bus
+        self._venue = venue
+        self._gate = gate
+        self._sender = sender
+        self._tracker = tracker
+        self._worker = worker
+        self._clock = book.bus.clock
+        self._changed = book.watch()
+        self.not_before: str = ""
+        """The first cycle that may be planned; empty when any may."""
+
+    async def run(self) -> None:
+        """Returns once the first order may be placed; a venue that does not answer is asked again."""
+        if not self._book.kept:
+            seconds = self._bus.cycle_seconds
+            self.not_before = cycle_id_at(self._clock.now_ms() + seconds * 1000, cycle_seconds=seconds)
+        await self._sender.caught_up.wait()
+        while not await self._accounted():
+            await self._pause()
+        while not await self._settled():
+            await self._pause()
+        self._gate.lift("starting")
+        self._worker.wake.set()
+        self._bus.process.log.info("recovered", token=self._bus.lease.token, not_before=self.not_before)
+
+    async def _accounted(self) -> bool:
+        """True when nothing of an earlier life is left to happen."""
+        try:
+            own, foreign = await own_open_orders(self._venue, bot_id=self._bus.bot_id)
+        except VenueError as error:
+            self._bus.process.log.warning("venue_not_read", error=str(error))
+            return False
+        await self._tell_foreign(foreign)
+        strays = [each for each in own if (each.cloid or "").lower() not in self._book.ledger.orders]
+        await cancel_strays_of(self._book, strays, terms=self._worker.terms())
+        left = self._earlier()
+        await self._doubt([each for each in left if each.stage is Stage.INTENT and self._sender.idle])
+        await self._worker.cancel([each for each in left if _cancellable(each)], reason="earlier_lease", forced=True)
+        return not own and not left
+
+    def _earlier(self) -> list[Order]:
+        return [each for each in self._book.ledger.live() if each.lease_token != self._bus.lease.token]
+
+    async def _doubt(self, orders: Sequence[Order]) -> None:
+        """Intents whose entry is gone from the log: their bytes may have left, so only the venue can tell."""
+        now_ms = self._clock.now_ms()
+        lost = [(each.cloid, Lost(expires_after_ms=each.intent_ms + LONGEST_TTL_MS, at_ms=now_ms)) for each in orders]
+        if lost:
+            await self._book.apply(lost, cycle_id=self._cycle_id())
+
+    async def _settled(self) -> bool:
+        try:
+            found = await self._tracker.settle_now()
+        except VenueError as error:
+            self._bus.process.log.warning("not_settled", error=str(error))
+            return False
+        # A doubted symbol is not planned, but it does not keep the others waiting.
+        return found is not None and "asked_too_early" not in found.unsettled.values()
+
+    async def _tell_foreign(self, foreign: Sequence[VenueOrder]) -> None:
+        if not foreign:
+            return
+        details = {"orders": [{"oid": each.oid, "symbol": each.symbol, "cloid": each.cloid} for each in foreign]}
+        record = AuditRecord(kind="foreign_order", level=AuditLevel.WARNING, cause=str(foreign[0].oid), details=details)
+        await self._book.change(lambda ledger: Change(ledger=ledger, audits=(record,)), cycle_id=self._cycle_id())
+
+    async def _pause(self) -> None:
+        wait_ms = guard_against_real_slowness(value_ms=ASK_AGAIN_MS, real_ms=100, speed=self._clock.speed)
+        self._changed.clear()
+        await woken(self._changed, clock=self._clock, due_ms=self._clock.now_ms() + wait_ms)
+
+    def _cycle_id(self) -> str:
+        return self._bus.cycle_id()
+
+
+def _cancellable(order: Order) -> bool:
+    return order.stage is Stage.OPEN and order.outcome is None and order.cancel_asked_ms is None

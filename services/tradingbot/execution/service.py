@@ -1,0 +1,259 @@
+"""Execution: from approved targets to orders at the venue, and back to reports. Wiring and loops only.
+
+Everything runs under one lease and ends together: whatever goes wrong with the bus ends all loops, the gate closes,
+open orders are cancelled at the venue when Redis stays away, and all begins anew from what Redis holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any
+
+from tradingbot.bus.buckets import WeightBudget
+from tradingbot.bus.client import connect
+from tradingbot.bus.errors import BusError, bus_errors
+from tradingbot.bus.names import Group, Stream
+from tradingbot.bus.session import BusSession, open_session
+from tradingbot.bus.stopping import Stopped, unless_stopped
+from tradingbot.domain.messages import ApprovedTargetPortfolio, ControlCommand
+from tradingbot.domain.modes import Mode
+from tradingbot.execution.book import Book
+from tradingbot.execution.control import Control
+from tradingbot.execution.failclosed import cancel_without_bus
+from tradingbot.execution.flatten import Flattener
+from tradingbot.execution.gate import Gate
+from tradingbot.execution.inquiry import Timing
+from tradingbot.execution.ledger import Ledger
+from tradingbot.execution.planner import Planner
+from tradingbot.execution.recovery import Recovery
+from tradingbot.execution.sender import Sender
+from tradingbot.execution.settings import ExecutionSettings
+from tradingbot.execution.tracker import Tracker
+from tradingbot.execution.venue_link import VenueLink
+from tradingbot.execution.watchdog import Watchdog
+from tradingbot.execution.worker import Worker
+from tradingbot.runtime import metrics
+from tradingbot.runtime.process import Process
+from tradingbot.venue.errors import VenueError
+from tradingbot.venue.exchange import ExchangeClient
+from tradingbot.venue.http import open_http
+from tradingbot.venue.info import InfoClient
+from tradingbot.venue.network import urls
+from tradingbot.venue.precision import AssetSpec
+from tradingbot.venue.signing import Signer
+from tradingbot.venue.stream import Subscription, VenueStream
+
+BUS_GRACE_S = 1.0
+"""Redis may be away this long, real seconds, before open orders are cancelled without it."""
+STOP_WITHIN_S = 5.0
+
+
+class LeaseLost(BusError):  # noqa: N818 - the verdict's word
+    """Another process may be execution now."""
+
+
+class Stopping(Exception):  # noqa: N818 - not a failure
+    """The process was told to stop, and open orders are cancelled."""
+
+
+async def run(process: Process) -> None:
+    """Trade until the process is told to stop."""
+    settings = ExecutionSettings.load(process.environ)
+    with contextlib.suppress(Stopped):
+        async with open_session(process, settings) as bus, _venue(process, settings, bus) as (venue, stream):
+            execution = Execution(process=process, settings=settings, bus=bus, venue=venue, stream=stream)
+            await execution.run()
+
+
+@contextlib.asynccontextmanager
+async def _venue(
+    process: Process, settings: ExecutionSettings, bus: BusSession
+) -> AsyncIterator[tuple[VenueLink, VenueStream | None]]:
+    """The venue's clients; waits until it tells its coins."""
+    endpoints = urls(settings.hl_network, settings.hl_http_url, settings.hl_ws_url)
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(open_http(endpoints.http_url))
+        budget = WeightBudget(bus.redis, capacity_per_min=settings.ip_weight_per_min, clock=process.clock)
+        info = InfoClient(http, budget)
+        key = settings.key()
+        account = settings.hl_account_address or ""
+        venue = VenueLink(
+            info=info,
+            exchange=ExchangeClient(http),
+            signer=Signer(key, settings.hl_network, settings.hl_vault_address) if key else None,
+            account=account,
+            specs=await unless_stopped(process.stop, _specs(process, info)),
+        )
+        channels = [Subscription("orderUpdates", user=account), Subscription("userFills", user=account)]
+        stream = VenueStream(endpoints.ws_url, channels, clock=process.clock, ids=process.ids) if account else None
+        yield venue, stream
+
+
+async def _specs(process: Process, info: InfoClient) -> dict[str, AssetSpec]:
+    while True:
+        try:
+            return {str(symbol): spec for symbol, spec in (await info.meta()).items()}
+        except VenueError as error:
+            process.log.warning("venue_not_read", error=str(error))
+            await process.clock.sleep_real(1.0)
+
+
+class Execution:
+    """All parts of execution, and the loop that begins them anew after trouble."""
+
+    def __init__(
+        self,
+        *,
+        process: Process,
+        settings: ExecutionSettings,
+        bus: BusSession,
+        venue: VenueLink,
+        stream: VenueStream | None,
+    ) -> None:
+        self._process = process
+        self._settings = settings
+        self._bus = bus
+        self._venue = venue
+        self.gate = Gate()
+        self.book = Book(bus, bus.cell(Ledger, Ledger()))
+        self._control_redis = connect(settings.redis_url, client_name=f"{process.service}-control")
+        file_mode = Mode.NORMAL
+        self.sender = Sender(redis=bus.redis, book=self.book, venue=venue, gate=self.gate)
+        self.tracker = Tracker(
+            book=self.book,
+            venue=venue,
+            stream=stream,
+            universe=settings.universe,
+            timing=Timing.at_speed(process.clock.speed),
+        )
+        self.worker = Worker(book=self.book, venue=venue, gate=self.gate, file_mode=file_mode, dry_run=settings.dry_run)
+        self.control = Control(
+            redis=self._control_redis,
+            book=self.book,
+            venue=venue,
+            gate=self.gate,
+            sender=self.sender,
+            worker=self.worker,
+            flattener=Flattener(book=self.book, tracker=self.tracker, worker=self.worker, universe=settings.universe),
+            file_mode=file_mode,
+        )
+        self.recovery = Recovery(
+            book=self.book,
+            venue=venue,
+            gate=self.gate,
+            sender=self.sender,
+            tracker=self.tracker,
+            worker=self.worker,
+        )
+        self.planner = Planner(
+            book=self.book,
+            venue=venue,
+            gate=self.gate,
+            tracker=self.tracker,
+            worker=self.worker,
+            recovery=self.recovery,
+        )
+        self.watchdog = Watchdog(book=self.book, venue=venue, gate=self.gate, worker=self.worker)
+
+    async def run(self) -> None:
+        """Until the process stops."""
+        try:
+            while not self._process.stop.is_set():
+                await unless_stopped(self._process.stop, self._bus.lease.wait_held())
+                await self._once()
+        finally:
+            await self._control_redis.aclose()
+
+    async def _once(self) -> None:
+        """One life under one lease."""
+        self.gate.stop("starting", "earlier orders are not accounted for yet")
+        try:
+            await self.book.load()
+            self.gate.lift("redis")
+            await self.control.begin()
+            async with asyncio.TaskGroup() as tasks:
+                for loop in self._loops():
+                    tasks.create_task(loop)
+        except* Stopping:
+            self._process.log.info("stopped_clean", open_orders=len(self.book.ledger.live()))
+        except* BusError as trouble:
+            metrics.count_error(trouble.exceptions[0])
+            self._process.log.warning("bus_lost", error=str(trouble.exceptions[0]))
+            self.gate.stop("redis", "the bus or the lease is lost")
+            await self._fail_closed()
+
+    def _loops(self) -> list[Coroutine[Any, Any, None]]:
+        consume = self._bus.consume
+        return [
+            self.sender.run(),
+            self.tracker.listen(),
+            self.tracker.run(),
+            self.worker.run(),
+            self.control.watch(),
+            self.control.enforce(),
+            self.watchdog.run(),
+            self.recovery.run(),
+            self._watch_lease(),
+            self._watch_stop(),
+            consume(
+                stream=Stream.APPROVED,
+                group=Group.EXEC,
+                model=ApprovedTargetPortfolio,
+                handle=self.planner.handle,
+                freshness=self.planner.stale,
+                latest_only=True,
+            ),
+            consume(stream=Stream.COMMANDS, group=Group.EXEC_CTL, model=ControlCommand, handle=self.control.handle),
+        ]
+
+    async def _watch_lease(self) -> None:
+        token = self._bus.lease.token
+        while self._bus.lease.held and self._bus.lease.token == token:
+            self._process.health.beat("execution", max_age_s=15.0)
+            self._process.health.ready(not self.gate.stops, "; ".join(self.gate.stops.values()))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await self._bus.lease.lost.wait()
+        raise LeaseLost(f"lease {token} is lost")
+
+    async def _watch_stop(self) -> None:
+        """Cancel what is open before the end; a venue that does not answer ends the wait, not the promise."""
+        await self._process.stop.wait()
+        self.gate.stop("stopping", "the process was told to stop")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_WITHIN_S):
+                while self.book.ledger.live():
+                    await self.worker.cancel(self.control.to_cancel(), reason="stop", forced=True)
+                    await self._process.clock.sleep_real(0.05)
+        raise Stopping
+
+    async def _fail_closed(self) -> None:
+        """Redis is away or the lease is another's: cancel what is open when Redis stays away."""
+        back = asyncio.Event()
+        watcher = asyncio.create_task(self._set_when_back(back))
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BUS_GRACE_S):
+                    await back.wait()
+            if not back.is_set():
+                sent = await cancel_without_bus(
+                    self._venue, bot_id=self._bus.bot_id, clock=self._process.clock, until=back
+                )
+                self._process.log.warning("cancelled_without_bus", sent=sent)
+        finally:
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
+
+    async def _set_when_back(self, back: asyncio.Event) -> None:
+        while True:
+            try:
+                with bus_errors():
+                    await self._bus.redis.ping()
+            except BusError:
+                await self._process.clock.sleep_real(0.1)
+            else:
+                back.set()
+                return

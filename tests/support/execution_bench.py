@@ -1,0 +1,244 @@
+"""Execution on its real surroundings: a Valkey, the paper exchange, and virtual time that a test moves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import structlog
+from eth_account import Account
+from redis.asyncio import Redis
+
+from support.paper import ACCOUNT, Paper, SetPrices, paper_exchange
+from support.servers import Server
+from support.stage import BOT_ID, JumpClock, Stage
+from tradingbot.bus.control import Applied, issue, read_applied
+from tradingbot.bus.names import Key, Stream
+from tradingbot.bus.params import write_params
+from tradingbot.domain.cycles import cycle_id_at, from_ms
+from tradingbot.domain.envelope import message
+from tradingbot.domain.messages import (
+    ApprovedTargetPortfolio,
+    AuditRecord,
+    Command,
+    ControlCommand,
+    ExecutionPlan,
+    ExecutionReport,
+    OrderIntent,
+    RiskSummary,
+    StateSnapshot,
+    TargetWeight,
+)
+from tradingbot.domain.messages import (
+    Health as SnapshotHealth,
+)
+from tradingbot.domain.modes import Mode, ModeSource
+from tradingbot.domain.params import ExecutionParams, Params, RiskParams
+from tradingbot.execution.service import run
+from tradingbot.runtime.clock import Ids
+from tradingbot.runtime.health import Health
+from tradingbot.runtime.process import Process
+
+KEY = "0x" + "42" * 32
+AGENT = Account.from_key(KEY).address.lower()
+CYCLE_START_MS = 1_771_430_400_000
+DEADLINE_S = 10.0
+WIDE = RiskParams(max_gross=2.0, max_net=2.0, caps={}, default_cap=2.0, turnover_cap=2.0)
+
+
+@dataclass
+class Bench(Stage):
+    """Execution, with everything around it played by the test."""
+
+    paper: Paper = None  # type: ignore[assignment]
+    prices: SetPrices = field(default_factory=SetPrices)
+    generation: int = 0
+    commands: int = 0
+
+    @asynccontextmanager
+    async def trading(self, **environ: str) -> AsyncIterator[Process]:
+        """Execution as a running service; stopped as SIGTERM stops it, and cancelled when that does not help."""
+        process = self.process(**environ)
+        task = asyncio.create_task(run(process))
+        try:
+            yield process
+        finally:
+            process.stop.set()
+            await asyncio.wait({task}, timeout=10)
+            if not task.done():
+                task.cancel()
+            await task
+
+    @asynccontextmanager
+    async def doomed(self, **environ: str) -> AsyncIterator[asyncio.Task[None]]:
+        """Execution that ends as SIGKILL ends it: no clean-up reaches Redis or the venue."""
+        task = asyncio.create_task(run(self.process(**environ)))
+        yield task
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    def process(self, **environ: str) -> Process:
+        return Process(
+            service="execution",
+            clock=self.clock,
+            ids=Ids(7),
+            stop=asyncio.Event(),
+            log=structlog.get_logger(),
+            health=Health(self.clock),
+            environ={
+                "REDIS_URL": self.server.url.get_secret_value(),
+                "BOT_ID": BOT_ID,
+                "HL_NETWORK": "paper",
+                "HL_HTTP_URL": self.paper.http_url,
+                "HL_WS_URL": self.paper.ws_url,
+                "HL_ACCOUNT_ADDRESS": ACCOUNT,
+                "HL_PRIVATE_KEY": KEY,
+                **environ,
+            },
+        )
+
+    # ---------------------------------------------------------------- what the others would write
+
+    async def params(self, *, risk: RiskParams = WIDE, **execution: Any) -> None:
+        self.generation += 1
+        params = Params(risk=risk, execution=ExecutionParams(**execution))
+        await write_params(self.redis, params, generation=self.generation)
+
+    async def breaker(self, mode: Mode = Mode.NORMAL, reason: str = "") -> None:
+        await self.redis.hset(Key.MODE_BREAKER, mapping={"mode": mode.value, "reason": reason})
+
+    async def mirror(self) -> None:
+        """Fresh mids and a fresh snapshot, as market_data and portfolio_state keep them."""
+        now_ms = self.clock.now_ms()
+        mids = {symbol: json.dumps({"px": str(px), "at_ms": now_ms}) for symbol, px in self.prices.mids.items()}
+        await self.redis.hset(Key.LATEST_MIDS, mapping=mids)
+        snapshot = StateSnapshot(
+            equity_usd=Decimal(10_000),
+            cash_usd=Decimal(10_000),
+            positions={},
+            open_orders=(),
+            health=SnapshotHealth(last_reconcile_ts=from_ms(now_ms), reconcile_ok=True),
+            asof_ms=now_ms,
+        )
+        wrapped = message(
+            snapshot,
+            bot_id=BOT_ID,
+            stream=Stream.SNAPSHOT,
+            source="portfolio_state",
+            cycle_id=self.cycle_id,
+            key="x",
+            now_ms=now_ms,
+        )
+        await self.redis.set(Key.LATEST_SNAPSHOT, wrapped.model_dump_json())
+
+    async def ready(self, **execution: Any) -> None:
+        await self.params(**execution)
+        await self.breaker()
+        await self.mirror()
+
+    async def tick(self, seconds: float) -> None:
+        """Let virtual time pass in small steps, with everybody else at work."""
+        left_s = seconds
+        while left_s > 0:
+            step_s = min(1.0, left_s)
+            self.clock.jump(step_s)
+            left_s -= step_s
+            self.paper.venue.turn()
+            await self.mirror()
+            await asyncio.sleep(0.012)
+
+    async def next_cycle(self) -> None:
+        now_ms = self.clock.now_ms()
+        await self.tick((60_000 - now_ms % 60_000) / 1000)
+
+    async def approve(self, *, mode: Mode = Mode.NORMAL, **weights: float) -> str:
+        approved = ApprovedTargetPortfolio(
+            mode=mode,
+            approved_targets=tuple(TargetWeight(symbol=symbol, weight=weight) for symbol, weight in weights.items()),
+            rejections=(),
+            risk_summary=RiskSummary(gross=0, net=0, turnover=0, flags=()),
+        )
+        return await self.say(Stream.APPROVED, approved, source="risk_engine", key=self.cycle_id)
+
+    async def command(self, command: Command, reason: str = "test") -> str:
+        self.commands += 1
+        return await issue(
+            self.redis,
+            ControlCommand(command=command, command_id=f"c{self.commands}", source=ModeSource.PERSON, reason=reason),
+            now_ms=self.clock.now_ms(),
+            bot_id=BOT_ID,
+        )
+
+    # ---------------------------------------------------------------- what came of it
+
+    @property
+    def cycle_id(self) -> str:
+        return cycle_id_at(self.clock.now_ms(), cycle_seconds=60)
+
+    async def begun(self) -> Applied:
+        """Wait until execution has applied the modes and accounted for the past."""
+
+        async def look() -> Applied | None:
+            ledger = await self.redis.hget("state:execution", "value")
+            return await read_applied(self.redis) if ledger and '"settled_ms":null' not in ledger else None
+
+        applied: Applied = await self.until(look)
+        return applied
+
+    async def reports(self) -> list[ExecutionReport]:
+        return await self.read(Stream.REPORTS, ExecutionReport)
+
+    async def intents(self) -> list[OrderIntent]:
+        return await self.read(Stream.ORDERS, OrderIntent)
+
+    async def plans(self) -> list[ExecutionPlan]:
+        return await self.read(Stream.PLAN, ExecutionPlan)
+
+    async def audits(self, kind: str | None = None) -> list[AuditRecord]:
+        return [each for each in await self.read(Stream.AUDIT, AuditRecord) if kind in (None, each.kind)]
+
+    async def plan_of(self, cycle_id: str) -> ExecutionPlan:
+        async def look() -> ExecutionPlan | None:
+            return next((each for each in await self.plans() if each.cycle_id == cycle_id), None)
+
+        plan: ExecutionPlan = await self.until(look)
+        return plan
+
+    async def until_reports(self, condition: Callable[[list[ExecutionReport]], Any]) -> list[ExecutionReport]:
+        async def look() -> list[ExecutionReport] | None:
+            reports = await self.reports()
+            return reports if condition(reports) else None
+
+        found: list[ExecutionReport] = await self.until(look)
+        return found
+
+    async def position(self, symbol: str) -> Decimal:
+        state = await self.paper.info("clearinghouseState", user=ACCOUNT)
+        for each in state["assetPositions"]:
+            if each["position"]["coin"] == symbol:
+                return Decimal(each["position"]["szi"])
+        return Decimal(0)
+
+    async def resting(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = await self.paper.info("frontendOpenOrders", user=ACCOUNT)
+        return found
+
+    async def dedup(self, client_order_id: str) -> dict[str, Any]:
+        kept = await self.redis.hgetall(f"dedup:{client_order_id}")
+        return {attempt: json.loads(text) for attempt, text in kept.items()}
+
+
+@asynccontextmanager
+async def execution_bench(redis: Redis, server: Server, **options: Any) -> AsyncIterator[Bench]:
+    clock = JumpClock(CYCLE_START_MS - 30_000)
+    prices = SetPrices()
+    async with paper_exchange(
+        prices=prices, clock=clock, agents=(AGENT,), **{"order_status_lag_ms": 0, **options}
+    ) as paper:
+        bench = Bench(redis=redis, server=server, clock=clock, paper=paper, prices=prices)
+        yield bench
