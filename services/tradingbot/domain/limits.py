@@ -48,6 +48,11 @@ class Exposure:
     """The same for SELL orders."""
 
     @property
+    def counts(self) -> bool:
+        """True when there is a position or an order."""
+        return self.qty != 0 or self.buys > 0 or self.sells > 0
+
+    @property
     def most(self) -> float:
         """The highest position that any subset of fills can lead to."""
         return self.qty + self.buys
@@ -91,8 +96,8 @@ def intent_allowed(
 
     Args:
         order: the order in question.
-        exposures: every coin with a position or an order, and the order's own coin (its mark is needed); coins
-            outside the universe too.
+        exposures: every coin with a position or an order, coins outside the universe too, and the order's own coin;
+            each with its mark, for an increase is not judged while one is not known.
         equity_usd: present equity; at 0 or below only reductions pass.
         risk: the limits in force.
     """
@@ -105,6 +110,8 @@ def intent_allowed(
         return f"reduce-only {order.symbol}: there is nothing to reduce"
     if not equity_usd > 0:
         return "no equity"
+    if blind := sorted(symbol for symbol, each in exposures.items() if each.counts and not each.px > 0):
+        return f"no mark for {', '.join(blind)}: gross and net are not known"
     after = {**exposures, order.symbol: own.with_order(order)}
     for breach in worst_case_breaches(after, equity_usd=equity_usd, risk=risk, symbols=(order.symbol,)):
         return str(breach)
