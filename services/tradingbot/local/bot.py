@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from tradingbot.bus.acl import acl_rules
 from tradingbot.bus.client import connect
 from tradingbot.bus.errors import BusError
 from tradingbot.bus.lease import free_lease, lease_holder
@@ -30,14 +31,6 @@ from tradingbot.local.folder import DataFolder, Identity, Running
 from tradingbot.local.plan import Prices, note_of
 from tradingbot.runtime.clock import Anchor, SystemClock
 from tradingbot.runtime.process import SERVICES
-
-try:
-    from tradingbot.bus.acl import acl_rules
-except ImportError:
-
-    def acl_rules(service):
-        return ["~*", "&*", "+@all"]
-
 
 USERS = (*BUS_SERVICES, PERSON, OPERATOR)
 _START_TIMEOUT_S = 30.0

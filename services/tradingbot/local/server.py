@@ -55,7 +55,7 @@ def write_config(
 ) -> Path:
     """Write the server's configuration and its users (hashed passwords); returns the configuration's path."""
     users = ["user default off"]
-    users += [f"user {user} on #{_sha256(passwords[user])} {' '.join(each)}" for user, each in rules.items()]
+    users += [f"user {user} {' '.join(each)} #{_sha256(passwords[user])}" for user, each in rules.items()]
     write_private(folder.valkey / "users.acl", "\n".join(users) + "\n")
     settings = {
         "bind": HOST,
