@@ -50,14 +50,19 @@ def test_a_persons_mode_may_end_with_a_generation_of_the_spec(generation, mode):
 
 
 def test_a_persons_mode_without_an_end_counts_through_every_generation():
-    assert (
-        ask(spec={"mode": "NORMAL", "generation": "99"}, person={"mode": "HALT", "until_generation": ""}).mode
-        is Mode.HALT
-    )
+    for until in ("", "soon"):
+        person = {"mode": "HALT", "until_generation": until}
+        assert ask(spec={"mode": "NORMAL", "generation": "99"}, person=person).mode is Mode.HALT
 
 
 def test_lifting_one_source_leaves_the_others():
     assert ask(breaker={"mode": "HALT"}, person={"mode": "NORMAL"}).source is ModeSource.BREAKER
+
+
+def test_a_word_that_is_no_mode_is_a_halt():
+    assert ask(person={"mode": "PAUSE"}).mode is Mode.HALT
+    assert ask(breaker={"mode": ""}).mode is Mode.HALT
+    assert ask(breaker={"reason": "half written"}).mode is Mode.HALT
 
 
 def test_nothing_at_all_is_normal():

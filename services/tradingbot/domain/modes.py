@@ -67,21 +67,34 @@ def effective_mode(
     """
     candidates = [
         EffectiveMode(
-            mode=Mode(breaker["mode"]) if breaker else Mode.HALT,
+            mode=_said(breaker, absent=Mode.HALT),
             source=ModeSource.BREAKER,
             reason=breaker.get("reason", "") if breaker else "the risk engine has not reported yet",
         ),
         EffectiveMode(
-            mode=Mode(spec["mode"]) if spec else (file_mode or Mode.NORMAL),
-            source=ModeSource.SPEC,
-            reason=spec.get("reason", "") if spec else "",
+            mode=_said(spec, absent=file_mode or Mode.NORMAL), source=ModeSource.SPEC, reason=spec.get("reason", "")
         ),
     ]
-    until = person.get("until_generation", "")
-    if person and (not until or int(spec.get("generation", "0") or 0) < int(until)):
+    if person and _counts(person, spec):
         candidates.append(
-            EffectiveMode(mode=Mode(person["mode"]), source=ModeSource.PERSON, reason=person.get("reason", ""))
+            EffectiveMode(
+                mode=_said(person, absent=Mode.NORMAL), source=ModeSource.PERSON, reason=person.get("reason", "")
+            )
         )
     # The first of equals wins: listed so that a NORMAL bot is said to be NORMAL by its spec.
     order = {ModeSource.SPEC: 0, ModeSource.PERSON: 1, ModeSource.BREAKER: 2}
     return max(candidates, key=lambda each: (each.mode.rank, -order[each.source]))
+
+
+def _said(source: Mapping[str, str], *, absent: Mode) -> Mode:
+    """The mode that a source's hash names; a word that is no mode is a HALT, as in the commit function."""
+    word = source.get("mode")
+    if word is None:
+        return absent
+    return Mode(word) if word in Mode.__members__ else Mode.HALT
+
+
+def _counts(person: Mapping[str, str], spec: Mapping[str, str]) -> bool:
+    """Whether a person's mode still counts: without an end, or while the spec's generation is below it."""
+    until, generation = person.get("until_generation", ""), spec.get("generation", "")
+    return not until.isdecimal() or int(generation if generation.isdecimal() else 0) < int(until)
