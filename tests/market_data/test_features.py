@@ -74,6 +74,13 @@ def test_a_price_that_stands_still_has_no_volatility_and_no_return() -> None:
     assert simple_return(px, HOUR, 60) == 0
 
 
+def test_a_jump_is_felt_for_exactly_sixty_minutes() -> None:
+    px = [100.0] * 10 + [200.0] * 70
+    first = 10  # the jump is the return of this minute
+    felt = [realised_vol(px, i) > 0 for i in range(first + 30, len(px))]
+    assert felt == [i - first < HOUR for i in range(first + 30, len(px))]
+
+
 def test_half_an_hour_of_returns_is_the_least_for_a_volatility() -> None:
     def known(returns: int) -> list[float]:
         return [0.0] * (HOUR - returns) + [100.0] * (returns + 1)

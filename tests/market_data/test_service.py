@@ -293,6 +293,12 @@ async def test_a_crossed_book_is_marked_and_prices_no_slice(valkey: Redis, valke
         assert (await w.records())[-1].details["crossed"] == ["ETH"]
         kept = {coin: json.loads(mid)["at_ms"] for coin, mid in (await valkey.hgetall(Key.LATEST_MIDS)).items()}
         assert kept["BTC"] > M + MINUTE > kept["ETH"]
+        w.market.crossed = set()
+        await w.advance_to(M + 2 * MINUTE + 100)
+        await w.until_told(3)
+        now, then = w.market.px("ETH", M + 2 * MINUTE - 1_000), w.market.px("ETH", M + MINUTE)
+        healed = (await w.snapshots())[-1].ret_1m["ETH"]
+        assert abs(healed - (now / then - 1)) < 1e-6, "the price at the crossed minute is the venue's candle's"
 
 
 async def test_a_coin_that_the_venue_does_not_have_is_missing_and_the_rest_goes_on(

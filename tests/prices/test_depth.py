@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tradingbot.paper.prices import BookModel, Liquidity, SyntheticPrices, book
-from tradingbot.paper.prices.depth import LEVELS, SLOPE, TOUCH, modelled, tick_decimals
+from tradingbot.paper.prices.depth import LEVELS, POWER, SLOPE, TOUCH, modelled, tick_decimals
 
 T0 = 1_771_430_400_000
 
@@ -52,7 +52,8 @@ def test_the_depth_within_a_distance_is_what_the_formula_says() -> None:
     depth = modelled(4_000.03, known, sz_decimals=4)
     far = depth.asks[-1][0]
     held = sum(px * size for px, size in depth.asks)
-    assert held == pytest.approx(2_000_000 * (TOUCH + SLOPE * (far - 4_000.03) / 4_000.03 * 1e4 / 5.0))
+    distance_bps = (far - 4_000.03) / 4_000.03 * 1e4
+    assert held == pytest.approx(2_000_000 * (TOUCH + SLOPE * (distance_bps / 5.0) ** POWER))
 
 
 def test_the_book_uses_only_minutes_that_are_over() -> None:

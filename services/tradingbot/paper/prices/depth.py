@@ -4,7 +4,7 @@ With V = mean volume in USD a minute and σ = root mean square one-minute return
 
     tick       the venue's price step: 5 significant figures, at most 6 − szDecimals decimals, never above 1 USD
     spread     = max(1 tick, SPREAD·σ / √(V in millions of USD)), in whole ticks
-    D(d)       = V·(TOUCH + SLOPE·d / σ)     USD on one side within d bps of the mid
+    D(d)       = V·(TOUCH + SLOPE·(d / σ)^POWER)     USD on one side within d bps of the mid
     level k    stands at touch ± k·step, step = max(1 tick, spread / 2), and holds D(d_k) − D(d_{k−1})
 
 Only minutes that are over are used: the model never looks ahead. A standing market keeps the floors.
@@ -22,6 +22,7 @@ LEVELS = 20
 SPREAD = 0.03
 TOUCH = 0.3
 SLOPE = 7.0
+POWER = 1.25
 MIN_VOLUME_USD = 1_000.0
 MIN_SIGMA_BPS = 1.0
 
@@ -42,7 +43,7 @@ class Liquidity:
 
     def within_usd(self, distance_bps: float) -> float:
         """USD on one side within a distance of the mid."""
-        return self.volume_usd * (TOUCH + SLOPE * distance_bps / self.sigma_bps)
+        return self.volume_usd * (TOUCH + SLOPE * (distance_bps / self.sigma_bps) ** POWER)
 
 
 class BookModel:

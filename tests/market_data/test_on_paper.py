@@ -1,0 +1,67 @@
+"""The service against the paper exchange, with a fast clock: what it tells is what the market did."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import structlog
+from redis.asyncio import Redis
+
+from support.paper import paper_exchange
+from support.servers import Server
+from tradingbot.bus.names import Stream
+from tradingbot.domain.cycles import to_ms
+from tradingbot.domain.envelope import Message
+from tradingbot.domain.messages import FeatureSnapshot1m
+from tradingbot.market_data.service import run
+from tradingbot.paper.prices import SyntheticPrices
+from tradingbot.runtime.clock import Anchor, Ids, SystemClock
+from tradingbot.runtime.health import Health
+from tradingbot.runtime.process import Process
+
+MINUTE = 60_000
+M = 1_771_430_400_000
+COINS = ("BTC", "ETH", "SOL", "ADA", "DOGE")
+SPEED = 60.0
+
+
+async def test_features_of_a_fast_market_are_those_of_its_prices(valkey: Redis, valkey_server: Server) -> None:
+    clock = SystemClock(Anchor.at(virtual_start_ms=M + 30_000, speed=SPEED))
+    prices = SyntheticPrices(symbols=COINS, seed=7)
+    async with paper_exchange(prices=prices, clock=clock) as paper:
+        process = Process(
+            service="market_data",
+            clock=clock,
+            ids=Ids(1),
+            stop=asyncio.Event(),
+            log=structlog.get_logger(),
+            health=Health(clock),
+            environ={
+                "REDIS_URL": valkey_server.url.get_secret_value(),
+                "BOT_ID": "bot",
+                "HL_HTTP_URL": paper.http_url,
+                "PRICE_SOURCE": "synthetic",
+                "CLOCK_ANCHOR": str(clock.anchor),
+            },
+        )
+        task = asyncio.create_task(run(process))
+        async with asyncio.timeout(20):
+            while await valkey.xlen(Stream.FEATURES) < 4 and not task.done():
+                await asyncio.sleep(0.01)
+        process.stop.set()
+        await asyncio.wait_for(task, 10)
+    rows = await valkey.xrange(Stream.FEATURES)
+    told = [Message[FeatureSnapshot1m].read(fields["p"]).data for _, fields in rows]
+    minutes = [to_ms(each.asof_minute) for each in told]
+    assert minutes == [minutes[0] + n * MINUTE for n in range(len(minutes))]
+    assert all(each.missing == each.stale == () for each in told)
+    for snapshot, minute in zip(told, minutes, strict=True):
+        for coin in COINS:
+            # A poll is up to 3 s (and its answer's time) before the minute at this speed; prices move in between.
+            around = [prices.mid(coin, minute - ms) or 0 for ms in range(0, 10_000, 250)]
+            mid = float(snapshot.mid_px[coin])
+            assert min(around) * (1 - 2e-4) <= mid <= max(around) * (1 + 2e-4)
+            hour_ago = prices.mid(coin, minute - 60 * MINUTE) or 0
+            assert snapshot.ret_1h[coin] == pytest.approx(mid / hour_ago - 1, abs=1e-3)
+            assert 0.05 < snapshot.vol_1h[coin] < 5
