@@ -12,8 +12,12 @@ For each coin with whole and fresh features, σ being the volatility of one minu
   gradually; budget · signal with shorts.
 
 Confidence is the mean over the coins of (1 + s(z5)·s(z60))/2: 1 when both moves are strong and agree, 0 when they
-are strong and disagree, 0.5 when nothing moves. Measured on a week of one-minute candles of five coins with the
-default limits: always invested, gross 0.08 on average, about 3.5 times equity traded a day after the no-trade band.
+are strong and disagree, 0.5 when nothing moves.
+
+Measured on 43,000 recorded minutes of five coins (May and June 2025) with the default parameters, whole pipeline and
+no-trade band: always invested, gross 0.084 on average and 0.17 at most, a coin rebalanced every 2.2 minutes, 3.9 times
+equity turned over a day, which at 4.5 bps a trade costs 18 bps a day (at most 20). It is a baseline, not an edge:
+it lost about what its fees cost.
 """
 
 from __future__ import annotations
