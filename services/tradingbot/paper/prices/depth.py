@@ -43,7 +43,7 @@ class Liquidity:
 
     def within_usd(self, distance_bps: float) -> float:
         """USD on one side within a distance of the mid."""
-        return self.volume_usd * (TOUCH + SLOPE * (distance_bps / self.sigma_bps) ** POWER)
+        return self.volume_usd * (TOUCH + SLOPE * math.pow(distance_bps / self.sigma_bps, POWER))
 
 
 class BookModel:
