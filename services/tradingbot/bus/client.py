@@ -2,9 +2,16 @@
 
 redis-py repeats failed commands by itself, up to ten times; a lost reply to a write would then write twice. Here
 it never does: a repeated write is our decision, made only where a commit id makes it harmless.
+
+It also writes through ``asyncio.wait_for``, which on Python 3.11 loses a cancellation that comes just after the write:
+the task then goes on as if nobody had asked it to end, and a service that should stop or fail hangs. Here a lost
+cancellation is raised again.
 """
 
 from __future__ import annotations
+
+import asyncio
+from typing import Any
 
 from pydantic import SecretStr
 from redis.asyncio import Redis
@@ -17,9 +24,21 @@ BLOCK_MS = 2000
 SOCKET_TIMEOUT_S = 5.0
 
 
+class _Client(Redis):
+    """Redis' client, except that a cancellation during a command always gets through."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
+        answer = await super().execute_command(*args, **options)
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
+        return answer
+
+
 def connect(url: SecretStr, *, client_name: str) -> Redis:
     """A client that decodes answers to text and never repeats a command. Connects at its first command."""
-    return Redis.from_url(
+    return _Client.from_url(
         url.get_secret_value(),
         client_name=client_name,
         decode_responses=True,
