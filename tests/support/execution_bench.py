@@ -242,3 +242,28 @@ async def execution_bench(redis: Redis, server: Server, **options: Any) -> Async
     ) as paper:
         bench = Bench(redis=redis, server=server, clock=clock, paper=paper, prices=prices)
         yield bench
+
+
+async def check_invariants(bench: Bench) -> None:
+    """What must hold at rest, against the paper exchange's own log: I1, I3, I7, I11, I14."""
+    admitted = [each for each in bench.paper.log("action") if each["type"] == "order" and each["admitted"]]
+    placed = [cloid for each in admitted for cloid in each["cloids"]]
+    assert len(placed) == len(set(placed)), "an attempt was admitted twice"
+    reports = await bench.reports()
+    ends = [(each.client_order_id, each.attempt) for each in reports if each.status.terminal]
+    assert len(ends) == len(set(ends)), "an order ended twice"
+    places = {(each.client_order_id, each.attempt) for each in await bench.intents() if each.action == "PLACE"}
+    assert set(ends) == places, "an intent has no end"
+    filled: dict[str, Decimal] = {}
+    for each in reports:
+        if each.status.terminal and each.side is not None:
+            filled[each.symbol] = filled.get(each.symbol, Decimal(0)) + each.side.sign * each.filled_qty
+    for symbol in bench.prices.symbols:
+        assert await bench.position(symbol) == filled.get(symbol, 0), f"{symbol}: reports and venue differ"
+    for plan in await bench.plans():
+        for piece in plan.slices:
+            name = f"{plan.cycle_id}:{piece.symbol}:{piece.slice_idx}:{piece.side}"
+            done = sum(each.filled_qty for each in reports if each.status.terminal and each.client_order_id == name)
+            assert done <= piece.qty, f"{name} filled {done} of {piece.qty}"
+    for row in await bench.redis.xinfo_groups(Stream.ORDERS):
+        assert (row["pending"], row["lag"]) == (0, 0), "exec.orders is not worked off"

@@ -225,7 +225,7 @@ class Execution:
         self.gate.stop("stopping", "the process was told to stop")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_WITHIN_S):
-                while self.book.ledger.live():
+                while self.book.ledger.live() or not self.sender.idle:
                     await self.worker.cancel(self.control.to_cancel(), reason="stop", forced=True)
                     await self._process.clock.sleep_real(0.05)
         raise Stopping

@@ -1,0 +1,67 @@
+"""Whatever the venue does to a request, each intent leads to at most one order and to one end."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.execution_bench import Bench, check_invariants
+from tradingbot.domain.messages import ReportStatus
+
+
+def ended(found: list, count: int) -> bool:
+    return len({(e.client_order_id, e.attempt) for e in found if e.status.terminal}) >= count
+
+
+async def trade_one_cycle(bench: Bench, fault: dict) -> None:
+    await bench.ready(twap_slices=1)
+    async with bench.trading():
+        await bench.begun()
+        await bench.next_cycle()
+        bench.paper.faults(fault)
+        await bench.approve(BTC=0.12, ETH=0.12)
+        await bench.plan_of(bench.cycle_id)
+        for _ in range(40):
+            await bench.tick(1)
+            if ended(await bench.reports(), 2):
+                break
+        bench.paper.clear_faults()
+        await bench.tick(15)
+        await bench.until_reports(lambda found: ended(found, 2))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "drop_after", "path": "/exchange", "count": 1},
+        {"kind": "drop_after", "path": "/exchange", "count": 3},
+        {"kind": "drop_before", "path": "/exchange", "count": 1},
+        {"kind": "drop_before", "path": "/exchange"},
+        {"kind": "rate_limit", "path": "/exchange", "count": 1},
+        {"kind": "server_error", "path": "/exchange", "count": 1},
+        {"kind": "server_error_after", "path": "/exchange", "count": 2},
+        {"kind": "delay", "path": "/exchange", "count": 1, "delay_ms": 9_000},
+        {"kind": "drop_after", "path": "/info", "probability": 0.5},
+        {"kind": "close_sockets", "count": 5},
+    ],
+    ids=lambda fault: "-".join(str(each) for each in fault.values()),
+)
+async def test_an_intent_leads_to_at_most_one_order_and_to_one_end(bench: Bench, fault: dict) -> None:
+    await trade_one_cycle(bench, fault)
+
+    await check_invariants(bench)
+
+
+async def test_a_lost_answer_does_not_lose_the_fill(bench: Bench) -> None:
+    await trade_one_cycle(bench, {"kind": "drop_after", "path": "/exchange", "count": 1})
+
+    reports = await bench.reports()
+    assert {each.symbol for each in reports if each.status is ReportStatus.FILLED} == {"BTC", "ETH"}
+    await check_invariants(bench)
+
+
+async def test_a_request_that_never_arrives_ends_as_absent_and_trades_nothing(bench: Bench) -> None:
+    await trade_one_cycle(bench, {"kind": "drop_before", "path": "/exchange"})
+
+    reports = await bench.reports()
+    assert {each.error for each in reports if each.status.terminal} == {"absent"}
+    assert await bench.position("BTC") == 0
