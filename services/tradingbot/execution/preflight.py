@@ -137,10 +137,14 @@ class _Run:
 
     async def look_at_venue(self) -> None:
         subject = self._subject
+        if not subject.account:
+            self.checks.append(judge.warning("account", "HL_ACCOUNT_ADDRESS is not set: a DRY_RUN without an account"))
         specs = await self._asked("network", self._info.meta())
         if specs is None:
             return  # nothing else would answer either
         self.checks.append(judge.judge_universe(subject.universe, specs, subject.network))
+        if not subject.account:
+            return
         account = await self._look_at_account()
         await self._look_at_key()
         if account is None:

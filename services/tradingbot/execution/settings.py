@@ -37,6 +37,10 @@ class ExecutionSettings(ServiceSettings):
     hl_vault_address: str | None = None
     """The sub-account or vault that is traded for, if any. Default: none."""
 
+    redis_accept_weak_durability: bool = False
+    """true: trade on the main network although Redis may lose its last writes in a crash (appendfsync is not always).
+    Default false: the preflight refuses that."""
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.hl_private_key is not None and self.hl_private_key_file is not None:
