@@ -90,21 +90,21 @@ def resume(reason: Reason = "", *, data_dir: DataDir = None, env_file: EnvFile =
 
 async def _mode(command: Command, reason: str, data_dir: Path | None, env_file: Path | None) -> None:
     async with _bot(data_dir, env_file) as access:
-        started_ms = access.clock.now_ms()
+        started_s = access.clock.real_s()
         await _issue(access, _command(command, reason))
         mode = await read_modes(access.redis)
         typer.echo(f"mode {mode.mode} by {mode.source}{f': {mode.reason}' if mode.reason else ''}")
         if command is Command.HALT:
-            await _until_acknowledged(access, started_ms)
+            await _until_acknowledged(access, started_s)
 
 
-async def _until_acknowledged(access: Access, started_ms: int) -> None:
+async def _until_acknowledged(access: Access, started_s: float) -> None:
     deadline_s = access.clock.real_s() + _ACK_TIMEOUT_S
     while access.clock.real_s() < deadline_s:
         applied = await read_applied(access.redis)
         if applied is not None and applied.mode == "HALT" and applied.acked_at is not None:
-            took = max(0, applied.acked_at - started_ms) / 1000
-            typer.echo(f"acknowledged after {took:.2f} s: no order is open, and none can come any more")
+            took_s = access.clock.real_s() - started_s
+            typer.echo(f"acknowledged after {took_s:.2f} s: no order is open, and none can come any more")
             return
         await access.clock.sleep_real(_POLL_S)
     raise NotAcknowledged(

@@ -61,7 +61,10 @@ class RiskParams(Model):
     allow_short: bool = False
     """Whether negative weights are approved."""
     halt_action: HaltAction = HaltAction.HOLD
+    """What follows an acknowledged HALT: Hold keeps positions, Flatten closes them. Default Hold: closing costs money
+    and a person may know better."""
     external_positions: ExternalPositions = ExternalPositions.HOLD
+    """What to do with a position that is not ours: Hold shows and counts it, Reduce closes it. Default Hold."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -78,18 +81,28 @@ class ExecutionParams(Model):
     """How targets become orders."""
 
     twap_slices: Annotated[int, Field(ge=1, le=20)] = 3
+    """Slices of a symbol's change at most; fewer where a slice would fall below 1.2 times the venue's minimum.
+    Default 3: one every 20 s of a minute."""
     slice_interval_s: Annotated[float, Field(ge=0, le=3600)] = 20
+    """Virtual seconds between the starts of two slices. Default 20."""
     slice_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 20
+    """Virtual seconds after which an open slice is cancelled. Default 20: when the next one starts."""
     px_guard_bps: Annotated[float, Field(ge=0, le=500)] = 20
-    """A limit price lies at most this far beyond the mid."""
+    """A limit price lies at most this far beyond the mid. Default 20: fills at once in a normal book, and no worse."""
     order_tif: OrderTif = OrderTif.GTC
+    """Time in force of a slice: Gtc rests until its time-out, Ioc fills at once or not at all, Alo never takes.
+    Default Gtc."""
     replace_once: bool = True
     """Whether a slice that timed out is replaced once, nearer to the mid."""
     max_orders_per_min: Annotated[int, Field(ge=1, le=1000)] = 30
+    """Order actions a minute at most; a slice beyond it is skipped and audited. Default 30: two minutes' worth of five
+    coins and three slices."""
     max_cancels_per_min: Annotated[int, Field(ge=1, le=1000)] = 30
+    """Cancels a minute at most; none is held back by it in a HALT. Default 30."""
     min_rebalance_weight: Fraction = 0.005
     """The no-trade band: a smaller change of weight waits (a close of the whole position does not)."""
     flatten_guard_bps: Annotated[float, Field(gt=0, le=1000)] = 100
+    """How far from the mid a flatten order may fill. Default 100: out is worth more than the price."""
     order_ttl_ms: Annotated[int, Field(ge=1000, le=60_000)] = 5000
     """An order that the venue has not admitted within this time is refused by the venue (expiresAfter)."""
     max_start_delay_s: Annotated[float, Field(gt=0, le=600)] = 30
@@ -104,6 +117,7 @@ class AiParams(Model):
     smooth_alpha: Annotated[float, Field(gt=0, le=1)] = 0.3
     """EWMA: w = alpha·target + (1 − alpha)·previous."""
     min_confidence: Fraction = 0.4
+    """Below this confidence gross is scaled down. Default 0.4."""
     low_conf_scale: Fraction = 0.5
     """Gross is multiplied by this when confidence is below min_confidence."""
 

@@ -180,10 +180,12 @@ def _allowed(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
 
 
 def _bounds(schema: Mapping[str, Any]) -> str:
-    low = f"≥ {schema['minimum']:g}" if "minimum" in schema else ""
-    low = f"> {schema['exclusiveMinimum']:g}" if "exclusiveMinimum" in schema else low
-    high = f"≤ {schema['maximum']:g}" if "maximum" in schema else ""
-    return "".join(f" {part}" for part in (low, high) if part)
+    if "minimum" in schema and "maximum" in schema:
+        return f" from {schema['minimum']:g} to {schema['maximum']:g}"
+    low = f" ≥ {schema['minimum']:g}" if "minimum" in schema else ""
+    low = f" > {schema['exclusiveMinimum']:g}" if "exclusiveMinimum" in schema else low
+    high = f" ≤ {schema['maximum']:g}" if "maximum" in schema else ""
+    return f"{low} and{high}" if low and high else low + high
 
 
 def as_markdown() -> str:
@@ -222,6 +224,8 @@ def as_markdown() -> str:
 def _default_cell(each: Setting) -> str:
     if each.required:
         return "none, required"
+    if each.name == "DRY_RUN":
+        return "see there"
     return f"`{each.default}`" if each.default else "—"
 
 

@@ -18,6 +18,7 @@ from tradingbot.bus.errors import bus_errors
 from tradingbot.bus.names import PAYLOAD_FIELD, Key, Stream, dead_letter_stream, dedup_key
 from tradingbot.bus.params import read_params
 from tradingbot.domain import messages
+from tradingbot.domain.cycles import to_ms
 from tradingbot.domain.envelope import Message
 from tradingbot.domain.model import Model
 from tradingbot.domain.params import Params
@@ -63,6 +64,22 @@ class Record:
     def order(self) -> tuple[int, int]:
         """Its place among entries of the same server."""
         return entry_order(self.id)
+
+    @property
+    def ts_ms(self) -> int:
+        """The virtual time that its envelope bears; only of entries that validate."""
+        assert self.message is not None
+        return to_ms(self.message.env.ts)
+
+    @property
+    def event_id(self) -> str:
+        """Its event_id; empty when it does not validate."""
+        return str(self.message.env.event_id) if self.message else ""
+
+    @property
+    def source(self) -> str:
+        """Who wrote it; empty when it does not validate."""
+        return self.message.env.source if self.message else ""
 
     @property
     def data(self) -> Any:

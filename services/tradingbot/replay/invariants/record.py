@@ -25,7 +25,7 @@ def every_entry_has_an_end(evidence: Evidence) -> Verdict:
     against = [
         f"{stream} {record.id} ({record.cycle_id}): no output, no reason in the audit log, no dead letter"
         for stream, record, has_output in inputs
-        if not has_output and not explained & {record.id, _event_id(record)} and not _stale(stream, record, ranges)
+        if not has_output and not _said(stream, record, explained) and not _stale(stream, record, ranges)
     ]
     return verdict("I4", "every entry has an end", checked=len(inputs), against=against)
 
@@ -47,10 +47,25 @@ def _inputs_with_outputs(evidence: Evidence) -> Iterator[tuple[Stream, Record, b
             yield Stream.ORDERS, record, (record.data.client_order_id, record.data.attempt) in reported
 
 
-def _explained(evidence: Evidence) -> set[str]:
-    causes = {each.data.cause for each in evidence.valid(Stream.AUDIT)}
-    dead = {each.entry_id for letters in evidence.dead_letters.values() for each in letters}
-    return causes | dead
+_CONSUMER = {
+    Stream.FEATURES: "ai_decision",
+    Stream.TARGET: "risk_engine",
+    Stream.APPROVED: "execution",
+    Stream.ORDERS: "execution",
+}
+
+
+def _explained(evidence: Evidence) -> set[tuple[str, str]]:
+    """Who said what about which cause; the dead letters are everybody's."""
+    said = {(record.source, record.data.cause) for record in evidence.valid(Stream.AUDIT)}
+    dead = {("dlq", each.entry_id) for letters in evidence.dead_letters.values() for each in letters}
+    return said | dead
+
+
+def _said(stream: Stream, record: Record, explained: set[tuple[str, str]]) -> bool:
+    """True when its consumer says why there is no output: of this entry, or of its cycle where it has one a cycle."""
+    causes = {record.id, record.event_id} | ({record.cycle_id} if stream is not Stream.ORDERS else set())
+    return any((_CONSUMER[stream], cause) in explained for cause in causes) or ("dlq", record.id) in explained
 
 
 _Range = tuple[str, tuple[int, int], tuple[int, int]]
@@ -71,11 +86,6 @@ def _stale_ranges(evidence: Evidence) -> list[_Range]:
 
 def _stale(stream: Stream, record: Record, ranges: list[_Range]) -> bool:
     return any(name == stream and first <= record.order <= last for name, first, last in ranges)
-
-
-def _event_id(record: Record) -> str:
-    assert record.message is not None
-    return str(record.message.env.event_id)
 
 
 def no_order_without_a_decision(evidence: Evidence) -> Verdict:

@@ -8,9 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from tradingbot.bus.names import Stream
-from tradingbot.domain.cycles import to_ms
 from tradingbot.domain.ids import is_own
-from tradingbot.domain.messages import Command, ControlCommand, OrderAction, OrderIntent, ReportStatus
+from tradingbot.domain.messages import Command, OrderAction, OrderIntent, ReportStatus
+from tradingbot.domain.modes import Mode
 from tradingbot.replay.evidence import Evidence, Venue
 from tradingbot.replay.invariants.record import FLATTEN
 from tradingbot.replay.verdict import Verdict, not_judged, verdict
@@ -36,7 +36,7 @@ def at_most_one_order_per_attempt(evidence: Evidence) -> Verdict:
         for cloid, found in oids.items()
         if len(found) > 1
     ]
-    return verdict("I1", title, checked=len(seen | set(oids)), against=against)
+    return verdict("I1", title, checked=max(len(seen), len(oids)), against=against)
 
 
 def _oids_by_cloid(evidence: Evidence) -> dict[str, list[str]]:
@@ -73,22 +73,27 @@ def nothing_after_halt(evidence: Evidence) -> Verdict:
 
 
 def _halted_spans(evidence: Evidence) -> Iterator[tuple[int, float]]:
-    """From each acknowledgement of a HALT (virtual ms) to the first command after it that may lift it."""
-    lifts = sorted(
-        to_ms(each.message.env.ts)
-        for each in evidence.valid(Stream.COMMANDS)
-        if each.message is not None and _may_lift(each.data)
-    )
+    """From each acknowledgement of a HALT (virtual ms) to the first sign after it that it was lifted."""
+    lifts = sorted(_lifts(evidence))
+    acks = {
+        int(each.data.details["acked_at"])
+        for each in evidence.valid(Stream.AUDIT)
+        if each.source == "execution" and each.data.kind == "halt" and each.data.details.get("acked_at")
+    }
+    if evidence.applied.get("mode") == Mode.HALT and evidence.applied.get("acked_at"):
+        acks.add(int(evidence.applied["acked_at"]))
+    for acked_at in sorted(acks):
+        yield acked_at, next((at for at in lifts if at >= acked_at), float("inf"))
+
+
+def _lifts(evidence: Evidence) -> Iterator[int]:
+    """When a person, the spec or the breaker let go, or execution said that it goes on."""
+    for record in evidence.valid(Stream.COMMANDS):
+        if record.data.command in {Command.RESUME, Command.REDUCE_ONLY, Command.CLEAR_BREAKER}:
+            yield record.ts_ms
     for record in evidence.valid(Stream.AUDIT):
-        acked_at = record.data.details.get("acked_at") if record.data.kind == "ctl.applied" else None
-        if acked_at and record.data.details.get("mode") == "HALT":
-            yield int(acked_at), next((at for at in lifts if at >= int(acked_at)), float("inf"))
-    if evidence.applied.get("mode") == "HALT" and evidence.applied.get("acked_at"):
-        yield int(evidence.applied["acked_at"]), float("inf")
-
-
-def _may_lift(command: ControlCommand) -> bool:
-    return command.command in {Command.RESUME, Command.REDUCE_ONLY, Command.CLEAR_BREAKER}
+        if record.data.kind == "mode" and record.data.details.get("before") == Mode.HALT:
+            yield record.ts_ms
 
 
 def positions_agree(evidence: Evidence) -> Verdict:
