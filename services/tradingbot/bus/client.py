@@ -30,10 +30,11 @@ class _Client(Redis):
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         task = asyncio.current_task()
         before = task.cancelling() if task else 0
-        answer = await super().execute_command(*args, **options)
-        if task and task.cancelling() > before:
-            raise asyncio.CancelledError
-        return answer
+        try:
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        finally:
+            if task and task.cancelling() > before:
+                raise asyncio.CancelledError
 
 
 def connect(url: SecretStr, *, client_name: str) -> Redis:
