@@ -6,7 +6,8 @@ When Redis goes away the board says so and keeps what it knew; the reader comes 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import contextlib
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -17,6 +18,8 @@ from tradingbot.bus.client import BLOCK_MS
 from tradingbot.bus.control import read_applied, read_modes
 from tradingbot.bus.errors import BusError, bus_errors
 from tradingbot.bus.names import PAYLOAD_FIELD, STREAMS, Group, Stream, dead_letter_stream
+from tradingbot.bus.session import check_identity
+from tradingbot.bus.stopping import Stopped, unless_stopped
 from tradingbot.monitor.models import AppliedView, GroupRow, ModeView
 from tradingbot.monitor.view import Board
 from tradingbot.runtime.metrics import bus_messages_in, bus_pending, count_error
@@ -43,15 +46,20 @@ RETRY_S: Final = 1.0
 class Reader:
     """The monitor's eyes."""
 
-    def __init__(self, redis: Redis, board: Board, process: Process) -> None:
+    def __init__(self, redis: Redis, board: Board, process: Process, *, identity: Mapping[str, str]) -> None:
         self._redis = redis
+        self._identity = identity
         self._board = board
         self._process = process
         self._positions: dict[str, str] = {}
         self._unreadable = 0
 
     async def run(self) -> None:
-        """Follow until the process stops."""
+        """Follow until the process stops.
+
+        Raises:
+            IdentityMismatch: this Redis belongs to another bot.
+        """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._lasting("streams", self._follow))
             tasks.create_task(self._lasting("control", self._watch_control))
@@ -63,32 +71,39 @@ class Reader:
             modes = await read_modes(self._redis)
             applied = await read_applied(self._redis)
         self._board.control.mode = ModeView(mode=modes.mode, source=modes.source, reason=modes.reason)
-        self._board.control.applied = AppliedView.model_validate(applied, from_attributes=True)
+        if applied is not None:
+            self._board.control.applied = AppliedView.model_validate(applied, from_attributes=True)
 
     async def _lasting(self, name: str, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        while not self._process.stop.is_set():
-            self._process.health.beat(name)
-            try:
-                with bus_errors():
-                    await step()
-            except BusError as error:
-                count_error(error)
-                self._say(connected=False, why=str(error))
-                await self._pause(RETRY_S)
+        """Take steps until the process stops; an outage of Redis only makes one late."""
+        with contextlib.suppress(Stopped):
+            while not self._process.stop.is_set():
+                self._process.health.beat(name)
+                try:
+                    with bus_errors():
+                        await step()
+                except BusError as error:
+                    count_error(error)
+                    self._say(connected=False, why=str(error))
+                    await self._pause(RETRY_S)
 
     async def _follow(self) -> None:
         if not self._positions:
+            await check_identity(self._redis, self._identity)
             await self._backfill()
-        answer = await self._redis.xread(dict(self._positions), count=READ_COUNT, block=BLOCK_MS)
+            self._say(connected=True, why="")
+        after: Any = dict(self._positions)
+        reading: Any = self._redis.xread(after, count=READ_COUNT, block=BLOCK_MS)
+        answer: Any = await unless_stopped(self._process.stop, reading)
         self._say(connected=True, why="")
         for name, batches in _per_stream(answer):
             for entry_id, fields in batches:
                 self._take(Stream(name), entry_id, fields)
 
     async def _backfill(self) -> None:
-        positions = {}
+        positions: dict[str, str] = {}
         for stream in self._board.streams:
-            entries = await self._redis.xrevrange(stream.value, count=BACKFILL[stream])
+            entries: Any = await self._redis.xrevrange(stream.value, count=BACKFILL[stream])
             for _, fields in reversed(entries):
                 self._absorb(stream, fields)
             positions[stream.value] = entries[0][0] if entries else "0-0"
@@ -126,7 +141,7 @@ class Reader:
 
     async def _group(self, stream: Stream, group: Group) -> GroupRow | None:
         try:
-            infos = await self._redis.xinfo_groups(stream.value)
+            infos: Any = await self._redis.xinfo_groups(stream.value)
         except ResponseError as error:
             if "no such key" in str(error):
                 return None
@@ -134,7 +149,7 @@ class Reader:
         info = next((each for each in infos if each["name"] == group.value), None)
         if info is None:
             return None
-        oldest = await self._redis.xpending_range(stream.value, group.value, min="-", max="+", count=1)
+        oldest: Any = await self._redis.xpending_range(stream.value, group.value, min="-", max="+", count=1)
         return GroupRow(
             stream=stream.value,
             group=group.value,
@@ -149,11 +164,7 @@ class Reader:
         self._process.health.ready(is_ready=connected, why=why)
 
     async def _pause(self, real_s: float) -> None:
-        pause = asyncio.ensure_future(self._process.clock.sleep_real(real_s))
-        stopped = asyncio.ensure_future(self._process.stop.wait())
-        await asyncio.wait({pause, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (pause, stopped):
-            task.cancel()
+        await unless_stopped(self._process.stop, self._process.clock.sleep_real(real_s))
 
 
 def _per_stream(answer: Any) -> list[tuple[str, list[tuple[str, dict[str, str]]]]]:

@@ -1,0 +1,205 @@
+"""From stream entries to a page."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from monitor.builders import (
+    ACCOUNT,
+    BOT,
+    T0,
+    a_plan,
+    a_report,
+    a_snapshot,
+    a_target,
+    an_alert,
+    an_approval,
+    an_intent,
+    an_open_order,
+    wrapped,
+)
+from tradingbot.bus.names import Stream
+from tradingbot.domain.messages import OrderAction, ReportStatus
+from tradingbot.domain.modes import Mode
+from tradingbot.monitor.cycles import MAX_ORDERS_A_CYCLE
+from tradingbot.monitor.view import Board, Facts
+
+MINUTE = 60_000
+
+
+def a_board() -> Board:
+    return Board(
+        Facts(
+            bot_id=BOT,
+            network="paper",
+            account=ACCOUNT,
+            dry_run=False,
+            prices="unknown",
+            universe=("BTC", "ETH"),
+            speed=1.0,
+            may_command=True,
+            needs_token=False,
+        )
+    )
+
+
+def told(board: Board, *entries, at_ms: int = T0) -> Board:
+    for stream, data in entries:
+        board.absorb(stream, wrapped(stream, data, at_ms=at_ms))
+    return board
+
+
+def test_positions_stand_against_the_newest_targets_and_approvals():
+    board = told(
+        a_board(),
+        (Stream.TARGET, a_target({"BTC": 0.2, "ETH": 0.0})),
+        (Stream.APPROVED, an_approval({"BTC": 0.15, "ETH": 0.0})),
+        (Stream.SNAPSHOT, a_snapshot(positions={"BTC": "0.02"})),
+    )
+    btc, eth = board.page(now_ms=T0 + 2000).positions
+
+    assert (btc.weight, btc.target, btc.approved) == (0.1, 0.2, 0.15)
+    assert (eth.qty, eth.weight, eth.target, eth.mark_px) == (0, 0.0, 0.0, 2500)
+
+
+def test_a_held_coin_without_a_target_shows_none_and_not_zero():
+    board = told(a_board(), (Stream.APPROVED, an_approval({"BTC": 0.1})), (Stream.SNAPSHOT, a_snapshot()))
+
+    assert board.page(now_ms=T0).positions[1].approved is None
+
+
+def test_a_position_outside_the_universe_is_shown():
+    board = told(a_board(), (Stream.SNAPSHOT, a_snapshot(positions={"DOGE": "-0.1"})))
+
+    assert [row.symbol for row in board.page(now_ms=T0).positions] == ["BTC", "ETH", "DOGE"]
+
+
+def test_a_page_without_any_news_says_nothing_instead_of_zero():
+    page = a_board().page(now_ms=T0)
+
+    assert page.equity_usd is None
+    assert page.gross is None
+    assert page.snapshot_age_s is None
+    assert page.mode is None
+    assert page.cycles == ()
+
+
+@pytest.mark.parametrize("label", ["synthetic", "recorded", "live"])
+def test_the_price_label_is_what_the_prices_say_of_themselves(label):
+    board = told(a_board(), (Stream.SNAPSHOT, a_snapshot(prices=label)))
+
+    assert board.page(now_ms=T0).price_label == label.upper()
+
+
+def test_a_cycle_joins_targets_clamps_plan_orders_and_fills():
+    board = told(
+        a_board(),
+        (Stream.TARGET, a_target({"BTC": 0.2})),
+        (Stream.APPROVED, an_approval({"BTC": 0.15}, clamps=[("BTC", "symbol_cap", 0.2, 0.15)])),
+        (Stream.PLAN, a_plan(slices=2, skipped=[("ETH", "inside_band")])),
+        (Stream.ORDERS, an_intent("a")),
+        (Stream.ORDERS, an_intent("b")),
+        (Stream.ORDERS, an_intent("b", action=OrderAction.CANCEL)),
+        (Stream.REPORTS, a_report("a")),
+        (Stream.REPORTS, a_report("b", ReportStatus.CANCELED)),
+    )
+    (cycle,) = board.page(now_ms=T0).cycles
+
+    assert cycle.cycle_id == "20260218T1600Z"
+    assert (cycle.planned, len(cycle.orders), cycle.cancels, cycle.filled_orders) == (2, 2, 1, 1)
+    assert cycle.filled_usd == 500
+    assert float(cycle.fees_usd) == pytest.approx(0.4)
+    assert cycle.rejections[0].reason == "symbol_cap"
+    assert cycle.skipped[0].reason == "inside_band"
+    assert [order.status for order in cycle.orders] == ["FILLED", "CANCELED"]
+
+
+def test_an_older_report_does_not_undo_a_final_one():
+    board = told(
+        a_board(),
+        (Stream.ORDERS, an_intent("a")),
+        (Stream.REPORTS, a_report("a")),
+        (Stream.REPORTS, a_report("a", ReportStatus.ACK)),
+    )
+
+    assert board.page(now_ms=T0).cycles[0].orders[0].status == "FILLED"
+
+
+def test_the_page_stays_bounded_however_long_the_bot_runs():
+    board = a_board()
+    for minute in range(200):
+        at_ms = T0 + minute * MINUTE
+        told(board, (Stream.TARGET, a_target({"BTC": 0.1})), (Stream.AUDIT, an_alert("x" * 5000)), at_ms=at_ms)
+        told(board, (Stream.SNAPSHOT, a_snapshot(asof_ms=at_ms)), (Stream.SNAPSHOT, a_snapshot(asof_ms=at_ms + 1)))
+    for order in range(MAX_ORDERS_A_CYCLE + 50):
+        told(board, (Stream.ORDERS, an_intent(str(order))), at_ms=at_ms)
+    page = board.page(now_ms=at_ms)
+
+    assert [cycle.started_ms for cycle in page.cycles] == [at_ms - i * MINUTE for i in range(20)]
+    assert len(page.cycles[0].orders) == MAX_ORDERS_A_CYCLE
+    assert len(page.alerts) == 50
+    assert len(page.alerts[0].text) == 300
+    assert len(page.equity_curve) == 360
+
+
+def test_an_entry_of_a_cycle_long_gone_is_passed_over():
+    board = a_board()
+    for minute in range(1, 22):
+        told(board, (Stream.TARGET, a_target({})), at_ms=T0 + minute * MINUTE)
+    told(board, (Stream.TARGET, a_target({})), (Stream.REPORTS, a_report("a")), at_ms=T0)
+
+    assert len(board.page(now_ms=T0).cycles) == 20
+
+
+def test_rates_count_the_last_virtual_minute():
+    board = told(a_board(), (Stream.ORDERS, an_intent("a")), at_ms=T0)
+    told(
+        board,
+        (Stream.ORDERS, an_intent("b")),
+        (Stream.ORDERS, an_intent("b", action=OrderAction.CANCEL)),
+        (Stream.REPORTS, a_report("b", ReportStatus.REJECTED)),
+        (Stream.REPORTS, a_report("a")),
+        at_ms=T0 + 50_000,
+    )
+    figures = board.figures(now_ms=T0 + 70_000)
+
+    assert (figures.orders_per_min, figures.cancels_per_min, figures.rejects_per_min) == (1, 1, 1)
+    assert figures.reject_ratio == 0.5
+    assert figures.fill_latency_p50_ms == 900
+    assert figures.slippage_mean_bps == 1.5
+
+
+def test_the_equity_curve_has_good_reconciliations_only():
+    board = told(a_board(), (Stream.SNAPSHOT, a_snapshot()), (Stream.SNAPSHOT, a_snapshot(asof_ms=T0 + 1, ok=False)))
+
+    assert board.page(now_ms=T0).equity_curve == ((T0, 10000.0),)
+
+
+def test_warnings_are_listed_newest_first_and_information_is_not():
+    board = told(a_board(), (Stream.AUDIT, an_alert("first")))
+    told(board, (Stream.AUDIT, an_alert("second")), at_ms=T0 + 1)
+
+    assert [alert.text for alert in board.page(now_ms=T0).alerts] == ["error: second", "error: first"]
+
+
+def test_the_newest_decision_is_the_newest_cycles_even_when_a_later_one_has_only_targets():
+    board = told(a_board(), (Stream.APPROVED, an_approval({"BTC": 0.1}, mode=Mode.REDUCE_ONLY)))
+    told(board, (Stream.TARGET, a_target({"BTC": 0.3})), at_ms=T0 + MINUTE)
+
+    assert board.page(now_ms=T0 + MINUTE).positions[0].approved == 0.1
+
+
+def test_an_open_order_is_shown():
+    board = told(a_board(), (Stream.SNAPSHOT, a_snapshot(orders=(an_open_order(),))))
+
+    assert board.page(now_ms=T0).open_orders[0].exchange_order_id == "7"
+
+
+@pytest.mark.parametrize("raw", ["", "{", "[]", '{"env": {}, "data": {}}'])
+def test_an_invalid_entry_is_refused_and_changes_nothing(raw):
+    board = a_board()
+    with pytest.raises(ValidationError):
+        board.absorb(Stream.SNAPSHOT, raw)
+
+    assert board.page(now_ms=T0).equity_usd is None
