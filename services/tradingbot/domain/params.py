@@ -95,7 +95,7 @@ class ExecutionParams(Model):
     replace_once: bool = True
     """Whether a slice that timed out is replaced once, nearer to the mid."""
     max_orders_per_min: Annotated[int, Field(ge=1, le=1000)] = 30
-    """Order actions a minute at most; a slice beyond it is skipped and audited. Default 30: two minutes' worth of five
+    """Orders a minute at most; a slice beyond it is skipped and audited. Default 30: two minutes' worth of five
     coins and three slices."""
     max_cancels_per_min: Annotated[int, Field(ge=1, le=1000)] = 30
     """Cancels a minute at most; none is held back by it in a HALT. Default 30."""
