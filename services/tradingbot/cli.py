@@ -40,6 +40,7 @@ app = typer.Typer(
 )
 app.command("up")(local.up)
 app.command("verify")(local.verify)
+app.command("preflight")(processes.preflight)
 app.command("run")(processes.run)
 app.command("paper")(paper.paper)
 app.add_typer(bus.ctl, name="ctl")

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import json
 import os
 from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tradingbot.runtime.process import SERVICES, run_service
+from tradingbot.commands.config import AsJson, EnvFile, find_env_file
+from tradingbot.commands.local import DataDir
+from tradingbot.domain.static import Network
+from tradingbot.local.access import NoBot, find_bot
+from tradingbot.local.environment import read_environment
+from tradingbot.runtime.process import SERVICES, ExitCode, run_service
 
 Service = Enum("Service", {name: name for name in SERVICES})  # type: ignore[misc]
 
@@ -20,3 +29,43 @@ def run(service: Annotated[Service, typer.Argument(help="Which of the six.")]) -
     reads no .env.
     """
     raise typer.Exit(run_service(str(service.value), dict(os.environ)))
+
+
+def preflight(*, data_dir: DataDir = None, as_json: AsJson = False, env_file: EnvFile = None) -> None:
+    """Check everything that must hold before the first order, changing nothing; exit code 1 when trading may not start.
+
+    Network, account, key and its expiry, leverage and margin mode, balance, clock, budgets, and Redis where a bot
+    runs. Before real money: set .env as docs/going-live.md says, then run this.
+    """
+    check = importlib.import_module("tradingbot.execution.preflight_command").preflight
+    report = asyncio.run(check(asyncio.run(_environment(data_dir, env_file))))
+    if as_json:
+        typer.echo(json.dumps(report.details(), indent=2))
+    else:
+        for each in report.checks:
+            typer.echo(f"{each.verdict.value:<8}{each.name:<20}{each.text}")
+    raise typer.Exit(ExitCode.DONE if report.may_trade else ExitCode.FAILED)
+
+
+async def _environment(data_dir: Path | None, env_file: Path | None) -> dict[str, str]:
+    """What execution is given: by the bot that runs here, else by the environment and .env."""
+    given = read_environment(find_env_file(env_file), os.environ)
+    try:
+        access = find_bot(data_dir=data_dir, given={**given, "REDIS_URL": ""}, operator=True)
+    except NoBot:
+        if data_dir is not None:
+            raise
+        return given
+    async with access.redis:
+        bot_id = await access.bot_id()
+    assert access.folder is not None
+    assert access.running is not None
+    local = {
+        "REDIS_URL": access.running.operator_url,
+        "BOT_ID": bot_id,
+        "CLOCK_ANCHOR": access.running.anchor,
+    }
+    if access.static.hl_network is Network.PAPER:
+        given = {name: value for name, value in given.items() if name != "HL_PRIVATE_KEY"}
+        local["HL_PRIVATE_KEY_FILE"] = str(access.folder.agent_key)
+    return {**given, **access.running.static, **local}

@@ -79,7 +79,7 @@ def find_bot(*, data_dir: Path | None, given: Mapping[str, str], operator: bool 
             folder=folder,
             running=running,
         )
-    if "REDIS_URL" not in given:
+    if not given.get("REDIS_URL"):
         raise NoBot("no bot runs here: start one with `tradingbot up`, name its --data-dir, or set REDIS_URL")
     anchor = Anchor.parse(given["CLOCK_ANCHOR"]) if "CLOCK_ANCHOR" in given else Anchor.real()
     return Access(
