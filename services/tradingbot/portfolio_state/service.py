@@ -51,8 +51,9 @@ async def run(process: Process) -> None:
     endpoints = urls(settings.hl_network, settings.hl_http_url, settings.hl_ws_url)
     subscriptions = [Subscription("orderUpdates", user=account), Subscription("userFills", user=account)]
     async with open_session(process, settings) as bus, open_http(endpoints.http_url) as http:
-        shared = WeightBudget(bus.redis, settings.ip_weight_per_min, process.clock)
-        budget = PollingBudget(shared, per_min=settings.ip_weight_per_min)
+        per_min = settings.ip_weight_per_min
+        shared = WeightBudget(bus.redis, capacity_per_min=per_min, clock=process.clock)
+        budget = PollingBudget(shared, per_min=per_min)
         service = PortfolioState(
             bus,
             InfoClient(http, budget, attempts=READ_ATTEMPTS),
@@ -107,6 +108,7 @@ class PortfolioState:
                 tasks.create_task(self._stream.run(self._on_event), name="stream"),
             ]
             await self._process.stop.wait()
+            loops[-1].cancel()  # the stream only nudges; nothing of it is worth waiting for
             _, late = await asyncio.wait(loops, timeout=STOP_WITHIN_S)
             for task in late:
                 task.cancel()
