@@ -9,6 +9,8 @@ import sys
 def main() -> None:
     """Run a service directly, anything else through the command line."""
     if len(sys.argv) == 3 and sys.argv[1] == "run" and not sys.argv[2].startswith("-"):
+        # structlog and httpx would load rich, which only a terminal needs; a service has none.
+        sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
         from tradingbot.runtime.process import SERVICES, run_service  # noqa: PLC0415 - only what this needs
 
         if sys.argv[2] in SERVICES:
