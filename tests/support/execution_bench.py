@@ -59,6 +59,11 @@ class Bench(Stage):
     prices: SetPrices = field(default_factory=SetPrices)
     generation: int = 0
     commands: int = 0
+    running_process: Process | None = None
+
+    def lifted(self) -> bool:
+        """True when execution says that it is ready to place orders."""
+        return self.running_process is not None and self.running_process.health.readiness[0]
 
     @asynccontextmanager
     async def trading(self, **environ: str) -> AsyncIterator[Process]:
@@ -83,7 +88,7 @@ class Bench(Stage):
         await asyncio.gather(task, return_exceptions=True)
 
     def process(self, **environ: str) -> Process:
-        return Process(
+        self.running_process = Process(
             service="execution",
             clock=self.clock,
             ids=Ids(7),
@@ -101,6 +106,7 @@ class Bench(Stage):
                 **environ,
             },
         )
+        return self.running_process
 
     # ---------------------------------------------------------------- what the others would write
 
@@ -184,8 +190,9 @@ class Bench(Stage):
         """Wait until execution has applied the modes and accounted for the past."""
 
         async def look() -> Applied | None:
-            ledger = await self.redis.hget("state:execution", "value")
-            return await read_applied(self.redis) if ledger and '"settled_ms":null' not in ledger else None
+            kept: Any = await self.redis.hget("state:execution", "value")
+            settled = kept and '"settled_ms":null' not in kept
+            return await read_applied(self.redis) if settled and self.lifted() else None
 
         applied: Applied = await self.until(look)
         return applied
@@ -218,15 +225,21 @@ class Bench(Stage):
         return found
 
     async def position(self, symbol: str) -> Decimal:
-        state = await self.paper.info("clearinghouseState", user=ACCOUNT)
-        for each in state["assetPositions"]:
-            if each["position"]["coin"] == symbol:
-                return Decimal(each["position"]["szi"])
-        return Decimal(0)
+        """By the exchange's own log of fills."""
+        found = Decimal(0)
+        for each in self.paper.log("fill"):
+            if each["coin"] == symbol and each["user"] == ACCOUNT:
+                found += Decimal(each["sz"]) * (1 if each["side"] == "B" else -1)
+        return found
 
     async def resting(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = await self.paper.info("frontendOpenOrders", user=ACCOUNT)
-        return found
+        """Open orders, by the exchange's own log."""
+        newest = {each["oid"]: each for each in self.paper.log("order") if each["user"] == ACCOUNT}
+        return [each for each in newest.values() if each["status"] == "open"]
+
+    def orders_sent(self) -> list[dict[str, Any]]:
+        """Actions that place orders, admitted or not."""
+        return [each for each in self.paper.log("action") if each["type"] == "order"]
 
     async def dedup(self, client_order_id: str) -> dict[str, Any]:
         kept = await self.redis.hgetall(f"dedup:{client_order_id}")

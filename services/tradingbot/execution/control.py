@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -70,43 +71,47 @@ class Control:
         """Take up what was applied before: stamps of a HALT that still lasts are kept."""
         self.applied = await read_applied(self._redis) or self.applied
         self.applied = replace(self.applied, acked_at=None)
-        await self._write(*await self._observe(await self._read(), command_id=""))
+        await self._write(*self._observe(*await self._read(), command_id=""))
 
     async def handle(self, entry: Entry[ControlCommand]) -> Outcome[Ledger]:
         """Obey a command: the mode keys say what counts now, the command only that they changed."""
         command = entry.data
         if command.command in (Command.SET, Command.CLEAR_BREAKER):
             return Outcome()
-        applied, audits = await self._observe(await self._read(), command_id=command.command_id)
+        applied, audits = self._observe(*await self._read(), command_id=command.command_id)
         return Outcome(writes=(applied.put(),), audits=audits)
 
     async def watch(self) -> None:
         """Read the modes now and then until cancelled."""
         while True:
             await self._clock.sleep_real(WATCH_EVERY_S)
-            mode = await self._read()
+            mode, generation = await self._read()
             if mode != self._gate.mode:
-                await self._write(*await self._observe(mode, command_id=""))
+                await self._write(*self._observe(mode, generation, command_id=""))
 
-    async def _read(self) -> EffectiveMode:
-        return await read_modes(self._redis, file_mode=self._file_mode)
+    async def _read(self) -> tuple[EffectiveMode, int | None]:
+        """The effective mode, and the generation of the spec's key."""
+        with bus_errors():
+            generation: Any = await self._redis.hget(Key.MODE_SPEC, "generation")
+        mode = await read_modes(self._redis, file_mode=self._file_mode)
+        return mode, int(generation) if generation else None
 
-    async def _observe(self, mode: EffectiveMode, *, command_id: str) -> tuple[Applied, tuple[AuditRecord, ...]]:
-        """Turn the gate first, without waiting for anything; then say so."""
+    def _observe(
+        self, mode: EffectiveMode, generation: int | None, *, command_id: str
+    ) -> tuple[Applied, tuple[AuditRecord, ...]]:
+        """Turn the gate and say so, in one go: from here on nothing is sent that the mode forbids."""
         before, self._gate.mode = self._gate.mode, mode
         now_ms = self._clock.now_ms()
-        self._worker.wake.set()
-        self._changed.set()
-        with bus_errors():
-            generation = await self._redis.hget(Key.MODE_SPEC, "generation")
         stated = Applied(
             mode=mode.mode,
             source=mode.source,
             reason=mode.reason,
             command_id=command_id or self.applied.command_id,
-            spec_generation=int(generation) if generation else None,
+            spec_generation=generation,
         )
         self.applied = _carried(self.applied, stated, now_ms=now_ms)
+        self._worker.wake.set()
+        self._changed.set()
         if before == mode:
             return self.applied, ()
         return self.applied, (_mode_audit(before, mode, command_id=command_id),)

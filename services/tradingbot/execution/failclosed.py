@@ -21,7 +21,7 @@ RETRY_S = 0.25
 
 async def own_open_orders(venue: VenueLink, *, bot_id: str) -> tuple[list[VenueOrder], list[VenueOrder]]:
     """The account's open orders: own ones, by their tag, and foreign ones."""
-    orders = await venue.info.open_orders(venue.account)
+    orders = await venue.urgent.open_orders(venue.account)
     own = [each for each in orders if is_own(each.cloid, bot_id=bot_id)]
     return own, [each for each in orders if each not in own]
 

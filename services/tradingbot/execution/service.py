@@ -28,11 +28,12 @@ from tradingbot.execution.gate import Gate
 from tradingbot.execution.inquiry import Timing
 from tradingbot.execution.ledger import Ledger
 from tradingbot.execution.planner import Planner
+from tradingbot.execution.preflight_task import PreflightTask
 from tradingbot.execution.recovery import Recovery
 from tradingbot.execution.sender import Sender
 from tradingbot.execution.settings import ExecutionSettings
 from tradingbot.execution.tracker import Tracker
-from tradingbot.execution.venue_link import VenueLink
+from tradingbot.execution.venue_link import NoWait, VenueLink
 from tradingbot.execution.watchdog import Watchdog
 from tradingbot.execution.worker import Worker
 from tradingbot.runtime import metrics
@@ -82,6 +83,7 @@ async def _venue(
         account = settings.hl_account_address or ""
         venue = VenueLink(
             info=info,
+            urgent=InfoClient(http, NoWait(), attempts=1),
             exchange=ExchangeClient(http),
             signer=Signer(key, settings.hl_network, settings.hl_vault_address) if key else None,
             account=account,
@@ -118,6 +120,7 @@ class Execution:
         self._bus = bus
         self._venue = venue
         self.gate = Gate()
+        self.preflight = PreflightTask(bus=bus, venue=venue, gate=self.gate, settings=settings)
         self.book = Book(bus, bus.cell(Ledger, Ledger()))
         self._control_redis = connect(settings.redis_url, client_name=f"{process.service}-control")
         file_mode = Mode.NORMAL
@@ -196,6 +199,7 @@ class Execution:
             self.control.enforce(),
             self.watchdog.run(),
             self.recovery.run(),
+            self.preflight.run(),
             self._watch_lease(),
             self._watch_stop(),
             consume(

@@ -11,11 +11,24 @@ from tradingbot.venue.precision import AssetSpec
 from tradingbot.venue.signing import Signer
 
 
+class NoWait:
+    """A budget that never waits: its requests are few, and 100 of the venue's weight a minute are kept free of ours."""
+
+    async def take(self, weight: float, *, reserve: float = 0.0) -> None:
+        """At once."""
+
+    async def left(self) -> float:
+        """Always something."""
+        return float("inf")
+
+
 @dataclass(slots=True, kw_only=True)
 class VenueLink:
     """The venue of one account."""
 
     info: InfoClient
+    urgent: InfoClient
+    """Reads that no budget may delay: those of a HALT and of a fail-closed cancel."""
     exchange: ExchangeClient
     signer: Signer | None
     """None in DRY_RUN: nothing can be signed, so nothing can be sent."""
