@@ -53,6 +53,24 @@ def test_a_coin_without_features_is_held_and_still_counts():
     assert decision.target.cash_weight == pytest.approx(1 - decision.audit.details["net"])
 
 
+def test_a_weight_for_a_coin_without_features_is_not_taken_over():
+    shown = view(features(stale=("BTC",)), BTC=0.1)
+    name = ModelName(name="m", version="1")
+    proposal = Proposal(weights={"BTC": 0.0, "ETH": 0.05}, confidence=1, rationale="", model=name, used="llm")
+
+    decision = decide(
+        proposal,
+        shown,
+        state=DecisionState(),
+        cycle_id=CYCLE,
+        cycle_seconds=60,
+        ai=AiParams(),
+        inputs=Inputs(),
+    )
+
+    assert set(weights_of(decision)) == {"ETH"}
+
+
 def test_successive_decisions_approach_the_proposal_gradually():
     first = make()
     second = make(state=first.state, cycle_id=minute_id(T0 + 60_000))

@@ -110,6 +110,20 @@ def test_held_net_may_make_the_other_side_the_one_in_excess():
     assert weights == pytest.approx([0.1, -0.1])
 
 
+def test_held_coins_beyond_the_limits_bring_the_rest_to_zero_and_not_through_it():
+    weights = [0.1, -0.05]
+    scale_net(weights, 0.5, 0.2)
+    assert weights == pytest.approx([0.0, -0.05])
+
+    weights = [0.1, -0.05]
+    scale_net(weights, -0.5, 0.2)
+    assert weights == pytest.approx([0.1, 0.0])
+
+    weights = [0.1, -0.05]
+    scale_gross(weights, 0.5, 0.2)
+    assert weights == pytest.approx([0.0, 0.0])
+
+
 def test_a_flip_counts_as_a_reduction_and_then_an_increase():
     weights = [-0.1]
 

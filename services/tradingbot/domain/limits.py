@@ -144,7 +144,7 @@ def worst_case_breaches(
     for symbol, exposure in exposures.items():
         most = exposure.most * exposure.px / equity_usd
         least = exposure.least * exposure.px / equity_usd
-        worst = max(most, -most, least, -least)
+        worst = max(most, -least)  # most ≥ least, so one of these is the larger side
         gross += worst
         high += most
         low += least
@@ -156,7 +156,7 @@ def worst_case_breaches(
             breaches.append(Breach(limit="short", symbol=symbol, value=least, allowed=0.0))
     if gross > risk.max_gross + TOLERANCE:
         breaches.append(Breach(limit="gross", symbol=None, value=gross, allowed=risk.max_gross))
-    net = max(high, -high, low, -low)
+    net = max(high, -low)
     if net > risk.max_net + TOLERANCE:
         breaches.append(Breach(limit="net", symbol=None, value=net, allowed=risk.max_net))
     return breaches

@@ -17,6 +17,7 @@ from tradingbot.domain.messages import (
 from tradingbot.domain.modes import EffectiveMode, Mode, ModeSource
 from tradingbot.domain.params import RiskParams
 from tradingbot.domain.portfolio import present_weights
+from tradingbot.risk_engine.breaker import Judgement
 from tradingbot.risk_engine.limits import approve
 
 
@@ -59,6 +60,16 @@ def decide(
         inputs=inputs,
     )
     return Decision(approved=approved, audit=_audit(approved))
+
+
+def in_force(keys: EffectiveMode, judgement: Judgement) -> EffectiveMode:
+    """The keys' mode, or the breaker's own where what it has just seen is stricter than what it wrote last.
+
+    A milder judgement counts once it is written: until then nobody else knows of it.
+    """
+    if judgement.mode.rank <= keys.mode.rank:
+        return keys
+    return EffectiveMode(mode=judgement.mode, source=ModeSource.BREAKER, reason=judgement.reason)
 
 
 def _audit(approved: ApprovedTargetPortfolio) -> AuditRecord:

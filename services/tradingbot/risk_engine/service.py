@@ -23,10 +23,9 @@ from tradingbot.domain.messages import (
     StateSnapshot,
     TargetPortfolio,
 )
-from tradingbot.domain.modes import EffectiveMode, ModeSource
 from tradingbot.domain.params import RiskParams, VersionedParams
 from tradingbot.risk_engine.breaker import BreakerState, Facts, Judgement, clear, judge
-from tradingbot.risk_engine.decide import decide
+from tradingbot.risk_engine.decide import decide, in_force
 from tradingbot.risk_engine.outputs import change_of
 from tradingbot.risk_engine.settings import RiskEngineSettings
 from tradingbot.runtime.metrics import count_error, cycle_lag
@@ -109,7 +108,7 @@ class RiskEngine:
         decision = decide(
             target,
             snapshot=facts.snapshot,
-            mode=_stricter(await read_modes(self._bus.redis), judgement),
+            mode=in_force(await read_modes(self._bus.redis), judgement),
             risk=params.params.risk,
             universe=self._settings.universe,
             inputs=target.inputs.model_copy(
@@ -222,13 +221,6 @@ class RiskEngine:
             count_error(error)
             self._process.log.warning("params_unusable", error=str(error))
         return self._params
-
-
-def _stricter(modes: EffectiveMode, judgement: Judgement) -> EffectiveMode:
-    """The keys' mode, or the breaker's own when what it has just seen is stricter than what it wrote last."""
-    if judgement.mode.rank <= modes.mode.rank:
-        return modes
-    return EffectiveMode(mode=judgement.mode, source=ModeSource.BREAKER, reason=judgement.reason)
 
 
 def _not_approved(reason: str, *, cause: str) -> AuditRecord:
