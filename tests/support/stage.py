@@ -13,6 +13,7 @@ import structlog
 from redis.asyncio import Redis
 
 from support.servers import Server
+from tradingbot.bus.acl import acl_rules
 from tradingbot.bus.names import PAYLOAD_FIELD
 from tradingbot.domain.cycles import cycle_id_at
 from tradingbot.domain.envelope import Message, message
@@ -65,7 +66,7 @@ class Stage:
 
     @asynccontextmanager
     async def running(self, service: str, run: Callable[[Process], Awaitable[None]]) -> AsyncIterator[Process]:
-        """The service, stopped at the end as SIGTERM stops it."""
+        """The service with no more rights than its role's, stopped at the end as SIGTERM stops it."""
         process = Process(
             service=service,
             clock=self.clock,
@@ -73,7 +74,7 @@ class Stage:
             stop=asyncio.Event(),
             log=structlog.get_logger(),
             health=Health(self.clock),
-            environ={"REDIS_URL": self.server.url.get_secret_value(), "BOT_ID": BOT_ID, **self.environ},
+            environ={"REDIS_URL": self._url_of(service), "BOT_ID": BOT_ID, **self.environ},
         )
         task = asyncio.create_task(run(process))
         try:
@@ -81,6 +82,11 @@ class Stage:
         finally:
             process.stop.set()
             await asyncio.wait_for(task, timeout=10)
+
+    def _url_of(self, service: str) -> str:
+        with self.server.admin() as admin:
+            admin.execute_command("ACL", "SETUSER", service, *acl_rules(service), ">secret")
+        return self.server.url.get_secret_value().replace("://", f"://{service}:secret@")
 
     async def say(
         self, stream: str, data: Model, *, source: str = "test", key: str = "", at_ms: int | None = None
