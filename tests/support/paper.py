@@ -127,6 +127,7 @@ async def paper_exchange(
     clock: Clock | None = None,
     accounts: Sequence[str] = (ACCOUNT,),
     agents: Sequence[str] = (),
+    prices_name: str = "synthetic",
     **options: Any,
 ) -> AsyncIterator[Paper]:
     """Serve on a free loopback port; a ManualClock and seeded synthetic prices unless told otherwise.
@@ -135,7 +136,7 @@ async def paper_exchange(
     """
     clock = clock or ManualClock()
     prices = prices or SyntheticPrices(symbols=SYMBOLS, seed=7)
-    wanted = PaperOptions(port=0, accounts=tuple(accounts), agents=tuple(agents), **options)
+    wanted = PaperOptions(port=0, accounts=tuple(accounts), agents=tuple(agents), prices=prices_name, **options)
     async with serving(wanted, clock=clock, prices=prices) as running:
         yield Paper(running, clock)
 

@@ -37,7 +37,7 @@ class Status(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        return self not in {Status.OPEN, Status.TRIGGERED}
+        return self is not Status.OPEN and self is not Status.TRIGGERED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

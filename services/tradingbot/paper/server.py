@@ -25,6 +25,7 @@ from tradingbot.paper.ws import Hub
 from tradingbot.runtime.clock import Clock
 
 TRANSPORT = "transport"
+BACKLOG = 512
 NOT_JSON_TYPE = "Expected request with `Content-Type: application/json`"
 
 
@@ -74,9 +75,12 @@ async def serving(options: PaperOptions, *, clock: Clock, prices: PriceSource) -
         OtherPrices: the data folder belongs to another price source.
         OSError: the port is taken.
     """
-    listening = socket.create_server((options.host, options.port), backlog=512, reuse_port=False)
+    listening = _listen(options.host, options.port)
     port = int(listening.getsockname()[1])
-    venue = Venue(options=options, clock=clock, prices=prices)
+    with contextlib.ExitStack() as on_failure:
+        on_failure.callback(listening.close)
+        venue = Venue(options=options, clock=clock, prices=prices)
+        on_failure.pop_all()
     hub = Hub(venue)
     stop = asyncio.Event()
     server = _Server(_config(create_app(venue, hub)))
@@ -155,6 +159,19 @@ class _BrokenOff(Response):
             pass
         # The server wants an answer before it forgets the request; nobody is there to hear it.
         await super().__call__(scope, receive, send)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    # asyncio switches Nagle's delay off only for sockets that name their protocol; 40 ms an answer otherwise.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError:
+        listening.close()
+        raise
+    listening.listen(BACKLOG)
+    return listening
 
 
 def _config(app: Starlette) -> uvicorn.Config:
