@@ -10,6 +10,7 @@ from redis.exceptions import ResponseError
 
 from tradingbot.bus.errors import bus_errors
 from tradingbot.bus.names import STREAMS, Key, Stream
+from tradingbot.runtime import metrics
 
 EntryId = tuple[int, int]
 """Milliseconds and sequence: compared as numbers, never as text."""
@@ -54,6 +55,7 @@ async def _needed_by_groups(redis: Redis, stream: Stream) -> list[EntryId] | Non
         return None
     needed = [entry_id(group["last-delivered-id"]) for group in groups]
     for group in groups:
+        metrics.bus_pending.labels(stream=stream, group=group["name"]).set(group["pending"])
         if group["pending"]:
             with bus_errors():
                 summary: Any = await redis.xpending(stream, group["name"])
