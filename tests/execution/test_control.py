@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 from decimal import Decimal
 
-from support.execution_bench import WIDE, Bench, check_invariants
-from support.paper import ACCOUNT
+from pydantic import SecretStr
+
+from support.execution_bench import KEY, WIDE, Bench, check_invariants
 from tradingbot.bus.control import Applied, read_applied
 from tradingbot.bus.names import Key
-from tradingbot.domain.messages import Command, OrderAction, ReportStatus
+from tradingbot.domain.messages import Command, OrderAction, ReportStatus, Side
 from tradingbot.domain.modes import Mode
 from tradingbot.domain.params import HaltAction
+from tradingbot.domain.static import Network
+from tradingbot.venue.exchange import ExchangeClient
+from tradingbot.venue.http import open_http
+from tradingbot.venue.signing import Signer
+from tradingbot.venue.wire import WireOrder, order_action
 
 
 async def settled(bench: Bench) -> None:
@@ -23,7 +29,7 @@ async def resting_plan(bench: Bench, **weights: float) -> None:
     """A plan whose orders rest at the venue, with more slices to come."""
     await bench.next_cycle()
     await bench.approve(**weights)
-    await bench.until(lambda: bench.resting())
+    await bench.until(bench.resting)
 
 
 async def acked(bench: Bench) -> Applied:
@@ -72,7 +78,7 @@ async def test_halt_is_acknowledged_only_when_an_unknown_outcome_is_known(bench:
         await bench.next_cycle()
         bench.paper.faults({"kind": "drop_before", "path": "/exchange", "type": "order"})
         await bench.approve(BTC=0.12)
-        await bench.until(lambda: bench.intents())
+        await bench.until(bench.intents)
         await bench.command(Command.HALT)
         await bench.until(lambda: read_applied_halted(bench))
         await asyncio.sleep(0.6)
@@ -230,18 +236,6 @@ async def test_a_cancel_is_carried_out_however_long_the_venue_refuses_to_listen(
 
 
 async def test_a_foreign_order_is_left_alone_and_told(bench: Bench) -> None:
-    from support.execution_bench import AGENT, KEY  # the same account, another hand
-
-    from pydantic import SecretStr
-
-    from tradingbot.domain.messages import Side
-    from tradingbot.domain.static import Network
-    from tradingbot.venue.exchange import ExchangeClient
-    from tradingbot.venue.http import open_http
-    from tradingbot.venue.signing import Signer
-    from tradingbot.venue.wire import WireOrder, order_action
-
-    assert AGENT
     order = WireOrder(asset_id=0, side=Side.BUY, px=Decimal(50_000), size=Decimal("0.01"), tif="Gtc")
     signer = Signer(SecretStr(KEY), Network.PAPER)
     async with open_http(bench.paper.http_url) as http:
@@ -257,4 +251,3 @@ async def test_a_foreign_order_is_left_alone_and_told(bench: Bench) -> None:
     assert len(await bench.resting()) == 1
     (record, *_) = await bench.audits("foreign_order")
     assert record.details["orders"][0]["symbol"] == "BTC"
-    assert ACCOUNT

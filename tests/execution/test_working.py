@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from support.execution_bench import WIDE, Bench, check_invariants
+from support.execution_bench import WIDE, Bench, check_invariants, execution_bench
 from tradingbot.domain.messages import OrderAction, ReportStatus, Side
 from tradingbot.domain.params import RiskParams
 
@@ -166,8 +166,6 @@ async def test_intents_never_leave_the_limits_in_force(bench: Bench) -> None:
 @pytest.mark.parametrize("cap", [0.02, 0.05])
 async def test_a_thousand_dollars_trade_bitcoin_and_ether_at_small_caps(valkey, valkey_server, cap: float) -> None:
     """The mission's M2: 20 and 50 dollars a coin are filled."""
-    from support.execution_bench import execution_bench
-
     async with execution_bench(valkey, valkey_server, start_equity_usd=Decimal(1_000)) as bench:
         risk = RiskParams(max_gross=0.4, max_net=0.2, caps={"BTC": cap, "ETH": cap})
         await bench.ready()

@@ -118,6 +118,10 @@ class Control:
 
     # ---------------------------------------------------------------- carrying it through
 
+    def hurry(self) -> None:
+        """Look again now: a stop of our own was set."""
+        self._changed.set()
+
     async def enforce(self) -> None:
         """Cancel what the mode or a stop of our own forbids, and stamp what has been reached, until cancelled."""
         while True:
@@ -131,7 +135,7 @@ class Control:
             await woken(self._changed, clock=self._clock, due_ms=due_ms)
 
     async def _enforce_once(self) -> None:
-        await self._worker.cancel(self.to_cancel(), reason="halt", forced=True)
+        await self._worker.cancel(self._to_cancel(), reason=self._why(), forced=True)
         if self._gate.mode.mode is Mode.HALT:
             await self._stamp_halt()
         elif self.applied.acked_at is None and not self._forbidden():
@@ -147,7 +151,7 @@ class Control:
             return [each for each in live if not each.reduce_only]
         return []
 
-    def to_cancel(self) -> list[Order]:
+    def _to_cancel(self) -> list[Order]:
         """The forbidden orders whose cancellation was not asked for, or long ago."""
         retry_ms, now_ms = self._scaled(ASK_AGAIN_MS, 100), self._clock.now_ms()
         return [
@@ -155,6 +159,12 @@ class Control:
             for each in self._forbidden()
             if each.cancel_asked_ms is None or now_ms - each.cancel_asked_ms >= retry_ms
         ]
+
+    def _why(self) -> str:
+        """The reason of a cancel: the mode's name, or that of our own stop."""
+        if self._gate.mode.mode is Mode.HALT or not self._gate.stops:
+            return self._gate.mode.mode.lower()
+        return next(iter(self._gate.stops))
 
     async def _stamp_halt(self) -> None:
         if self.applied.acked_at is not None:

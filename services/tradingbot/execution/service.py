@@ -183,8 +183,9 @@ class Execution:
         except* Stopping:
             self._process.log.info("stopped_clean", open_orders=len(self.book.ledger.live()))
         except* BusError as trouble:
-            metrics.count_error(trouble.exceptions[0])
-            self._process.log.warning("bus_lost", error=str(trouble.exceptions[0]))
+            for error in _leaves(trouble):
+                metrics.count_error(error)
+            self._process.log.warning("bus_lost", errors=[str(error) for error in _leaves(trouble)])
             self.gate.stop("redis", "the bus or the lease is lost")
             await self._fail_closed()
 
@@ -224,13 +225,13 @@ class Execution:
         raise LeaseLost(f"lease {token} is lost")
 
     async def _watch_stop(self) -> None:
-        """Cancel what is open before the end; a venue that does not answer ends the wait, not the promise."""
+        """Leave nothing open: control cancels what a stop forbids; a venue that does not answer ends the wait."""
         await self._process.stop.wait()
         self.gate.stop("stopping", "the process was told to stop")
+        self.control.hurry()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_WITHIN_S):
                 while self.book.ledger.live() or not self.sender.idle:
-                    await self.worker.cancel(self.control.to_cancel(), reason="stop", forced=True)
                     await self._process.clock.sleep_real(0.05)
         raise Stopping
 
@@ -261,3 +262,10 @@ class Execution:
             else:
                 back.set()
                 return
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for each in group.exceptions:
+        found += _leaves(each) if isinstance(each, BaseExceptionGroup) else [each]
+    return found
