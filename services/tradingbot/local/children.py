@@ -13,6 +13,7 @@ import ctypes
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,6 @@ class _Child:
     spec: ChildSpec
     process: asyncio.subprocess.Process | None = None
     keeper: asyncio.Task[None] | None = None
-    restarts: int = 0
 
 
 Reaped = Callable[[str], Awaitable[None]]
@@ -66,6 +66,7 @@ class Children:
         self._reaped = reaped
         self._tell = tell
         self._children: dict[str, _Child] = {}
+        self._restarts: Counter[str] = Counter()
         self.refused: asyncio.Event = asyncio.Event()
         """Set when a child refused its settings: nothing can go on."""
 
@@ -86,7 +87,7 @@ class Children:
 
     def restarts(self) -> dict[str, int]:
         """How often each child was started again."""
-        return {name: child.restarts for name, child in self._children.items() if child.restarts}
+        return dict(self._restarts)
 
     async def stop(self, *names: str, grace_s: float = GRACE_S + _KILL_MARGIN_S) -> None:
         """Ask children to end, together; kill those that have not within the grace period."""
@@ -130,7 +131,7 @@ class Children:
             await self._reaped(child.spec.name)
             await self._clock.sleep_real(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            child.restarts += 1
+            self._restarts[child.spec.name] += 1
             await self._spawn(child)
 
     async def _spawn(self, child: _Child) -> None:
