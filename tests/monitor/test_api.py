@@ -104,8 +104,8 @@ async def test_the_state_is_what_the_streams_say(valkey, valkey_server):
 
 async def test_applied_stamps_and_modes_follow_their_keys(valkey, valkey_server):
     await valkey.hset(Key.MODE_BREAKER, mapping={"mode": "NORMAL", "reason": "", "at_ms": "1"})
-    applied = {"mode": "HALT", "source": "person", "reason": "test", "received_at": "5", "acked_at": "", "open_orders": "2"}
-    await valkey.hset(Key.APPLIED, mapping=applied)
+    applied = {"mode": "HALT", "source": "person", "reason": "test", "received_at": "5", "acked_at": ""}
+    await valkey.hset(Key.APPLIED, mapping={**applied, "open_orders": "2"})
     async with monitor(valkey_server) as client:
         page = await page_when(client, lambda page: page["mode"])
 
@@ -267,8 +267,9 @@ async def test_it_refuses_the_redis_of_another_bot(valkey, valkey_server):
 
 
 async def test_a_port_in_use_is_a_clear_error(valkey_server):
-    environ = {"REDIS_URL": valkey_server.url.get_secret_value(), "BOT_ID": BOT, "MONITOR_PORT": str(valkey_server.port)}
-    process = dataclasses.replace(process_for("monitor"), environ=environ)
+    environ = {"REDIS_URL": valkey_server.url.get_secret_value(), "BOT_ID": BOT}
+    in_use = {**environ, "MONITOR_PORT": str(valkey_server.port)}
+    process = dataclasses.replace(process_for("monitor"), environ=in_use)
 
     with pytest.raises(SettingsError, match="cannot be listened on"):
         await run(process)

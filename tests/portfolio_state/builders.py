@@ -59,7 +59,7 @@ def an_order(
     return VenueOrder(
         symbol=Symbol(symbol),
         side=Side.BUY,
-        limit_px=Decimal("50000"),
+        limit_px=Decimal(50000),
         size=Decimal(size),
         orig_size=Decimal(orig or size),
         oid=oid,
@@ -83,7 +83,7 @@ def a_fill(
     return Fill(
         symbol=Symbol(symbol),
         side=side,
-        px=Decimal("50000"),
+        px=Decimal(50000),
         size=Decimal(size),
         time_ms=time_ms,
         oid=oid,
@@ -107,14 +107,16 @@ def a_transfer(usd: str, *, time_ms: int, kind: str = "deposit") -> LedgerUpdate
     return LedgerUpdate(time_ms=time_ms, hash=f"0x{time_ms}", kind=kind, usd=Decimal(usd), raw={})
 
 
-def an_intent(client_order_id: str = "c1", qty: str = "0.01", *, dry_run: bool = False, attempt: int = 0) -> OrderIntent:
+def an_intent(
+    client_order_id: str = "c1", qty: str = "0.01", *, dry_run: bool = False, attempt: int = 0
+) -> OrderIntent:
     return OrderIntent(
         action=OrderAction.PLACE,
         client_order_id=client_order_id,
         symbol="BTC",
         side=Side.BUY,
         qty=Decimal(qty),
-        limit_px=Decimal("50000"),
+        limit_px=Decimal(50000),
         tif="Gtc",
         slice_ref="plan:0",
         reason="slice",

@@ -9,6 +9,7 @@ import pytest
 from portfolio_state.builders import (
     BOT,
     T0,
+    a_fill,
     a_reading,
     a_report,
     a_status,
@@ -130,6 +131,40 @@ def test_orders_that_left_the_book_are_asked_for_first():
         mirror = track_report(mirror, a_report(oid=oid, client_order_id=f"c{oid}"), now_ms=T0 + at)
 
     assert poll_order(mirror, open_oids=["1", "2"]) == ["3", "1", "2"]
+
+
+def filled(mirror, size: str):
+    reading = a_reading(an_account(), fills=[a_fill(size=size, cloid=own_cloid())])
+    return reconciled(mirror, reading)
+
+
+def test_an_order_that_the_fills_complete_has_ended_without_asking():
+    result = filled(following(), "0.01")
+
+    assert result.step.mirror.active == {}
+    assert [(e.status, e.terminal) for e in result.step.events if e.kind is StateEventKind.ORDER_STATUS] == [
+        ("filled", True)
+    ]
+    assert "1" in filled(following(), "0.004").step.mirror.active
+
+
+def test_a_settled_intent_is_forgotten_and_one_whose_fills_are_missing_is_not():
+    """Ended with 0.004 executed: until those fills are here, they must still find their intent."""
+    ended = apply_status(
+        following(), "1", a_status(an_order(size="0.006", orig="0.01"), "canceled"), is_open=False, now_ms=T0
+    ).mirror
+
+    assert own_cloid() in reconciled(ended, a_reading(an_account())).step.mirror.intents
+    after = filled(ended, "0.004").step.mirror
+    assert after.intents == {}
+    assert after.fills_beyond_intent == 0
+
+
+def test_a_fill_after_the_intent_was_settled_is_beyond_it():
+    settled = filled(following(), "0.01").step.mirror
+    again = a_reading(an_account(), fills=[a_fill(2, size="0.01", cloid=own_cloid())])
+
+    assert reconciled(settled, again).snapshot.health.fills_beyond_intent == 1
 
 
 def test_ended_intents_are_forgotten_after_the_overlap_and_open_ones_are_kept():

@@ -16,7 +16,10 @@ from tradingbot.domain.model import Model
 
 OVERLAP_MS: Final = 120_000
 """Fills and ledger updates are read again from this long before the newest one seen, because the venue may show one
-late; also how long an ended order and its intent are remembered."""
+late; also how long an intent is remembered whose order ended while fills of it may be missing."""
+
+ENDED_MS: Final = 30_000
+"""How long an ended order is remembered, so that a late report does not revive it."""
 
 INTENT_LIFE_MS: Final = 3_600_000
 """An intent that never became an order is forgotten after this."""
@@ -30,8 +33,15 @@ class TrackedIntent(Model):
     qty: Decimal
     filled: Decimal = Decimal(0)
     written_ms: int
+    executed: Decimal | None = None
+    """What the venue says was executed of it, once its order has ended."""
     ended_ms: int | None = None
     """When its order was last said to be terminal."""
+
+    @property
+    def settled(self) -> bool:
+        """Its order has ended and all of its fills are here: any further fill is beyond it, known or forgotten."""
+        return self.executed is not None and self.filled >= self.executed
 
 
 class TrackedOrder(Model):
@@ -131,12 +141,14 @@ def forget(mirror: Mirror, *, open_oids: Sequence[str], open_cloids: Sequence[st
         if cloid in held or _may_matter(intent, now_ms=now_ms)
     }
     ended = {
-        oid: at_ms for oid, at_ms in mirror.ended.items() if oid in open_oids or now_ms - at_ms <= OVERLAP_MS
+        oid: at_ms for oid, at_ms in mirror.ended.items() if oid in open_oids or now_ms - at_ms <= ENDED_MS
     }
     return mirror.model_copy(update={"intents": intents, "ended": ended})
 
 
 def _may_matter(intent: TrackedIntent, *, now_ms: int) -> bool:
+    if intent.settled:
+        return False
     if intent.ended_ms is not None:
         return now_ms - intent.ended_ms <= OVERLAP_MS
     return now_ms - intent.written_ms <= INTENT_LIFE_MS

@@ -7,6 +7,7 @@ answer of the venue takes away from it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Final
 
 from tradingbot.domain.ids import is_own
@@ -28,6 +29,7 @@ UNKNOWN_AFTER_MS: Final = 60_000
 open, is one that it has forgotten."""
 
 UNKNOWN_OID: Final = "unknownOid"
+FILLED: Final = "filled"
 
 
 def absorb_intents(mirror: Mirror, intents: Iterable[OrderIntent], *, cursor: str, now_ms: int) -> Mirror:
@@ -97,6 +99,16 @@ def apply_status(mirror: Mirror, oid: str, answer: OrderStatus | None, *, is_ope
     changed = order.model_copy(update={"status": answer.status, "left": answer.order.size})
     event = _event(oid, changed, status=answer.status, at_ms=answer.status_ms, seen=answer.order)
     return Step(mirror=mirror.model_copy(update={"active": {**mirror.active, oid: changed}}), events=(event,))
+
+
+def end_filled(mirror: Mirror, *, now_ms: int) -> Step:
+    """End the orders that are filled whole, by the venue's own fills: nothing is left to ask about them."""
+    step = Step(mirror=mirror)
+    for oid, order in mirror.active.items():
+        if _filled_whole(mirror, order) is not None:
+            ended = _end(step.mirror, oid, order, status=FILLED, at_ms=mirror.fills_cursor_ms, now_ms=now_ms)
+            step = step.then(ended)
+    return step
 
 
 def poll_order(mirror: Mirror, *, open_oids: Iterable[str]) -> list[str]:
@@ -172,15 +184,22 @@ def _end(
     active = {other: tracked for other, tracked in mirror.active.items() if other != oid}
     mirror = mirror.model_copy(update={"active": active, "ended": {**mirror.ended, oid: now_ms}})
     event = _event(oid, order, status=status, at_ms=at_ms, seen=seen, terminal=True)
-    return Step(mirror=_end_intent(mirror, order.cloid, now_ms=now_ms), events=(event,))
+    executed = seen.filled_at_most if seen else _filled_whole(mirror, order)
+    return Step(mirror=_end_intent(mirror, order.cloid, executed=executed, now_ms=now_ms), events=(event,))
 
 
-def _end_intent(mirror: Mirror, cloid: str | None, *, now_ms: int) -> Mirror:
+def _end_intent(mirror: Mirror, cloid: str | None, *, now_ms: int, executed: Decimal | None = None) -> Mirror:
     intent = mirror.intents.get(cloid) if cloid else None
     if cloid is None or intent is None:
         return mirror
-    ended = intent.model_copy(update={"ended_ms": now_ms})
+    ended = intent.model_copy(update={"ended_ms": now_ms, "executed": executed})
     return mirror.model_copy(update={"intents": {**mirror.intents, cloid: ended}})
+
+
+def _filled_whole(mirror: Mirror, order: TrackedOrder) -> Decimal | None:
+    """The order's size when the venue's fills add up to it."""
+    intent = mirror.intents.get(order.cloid) if order.cloid else None
+    return intent.qty if intent is not None and intent.filled >= intent.qty else None
 
 
 def _event(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 from redis.asyncio import Redis
@@ -59,7 +59,7 @@ async def read_intents(redis: Redis, mirror: Mirror, *, now_ms: int) -> Mirror:
     """
     while True:
         with bus_errors():
-            rows = await redis.xrange(Stream.ORDERS.value, min=f"({mirror.orders_cursor}", count=PAGE)
+            rows: Any = await redis.xrange(Stream.ORDERS.value, min=f"({mirror.orders_cursor}", count=PAGE)
         if not rows:
             return mirror
         intents = [intent for _, fields in rows if (intent := _intent(fields)) is not None]

@@ -24,7 +24,7 @@ from tradingbot.portfolio_state.fills import absorb_fills, fresh_fills
 from tradingbot.portfolio_state.health import health_of
 from tradingbot.portfolio_state.ledger import absorb_ledger
 from tradingbot.portfolio_state.mirror import Mirror, Step, forget
-from tradingbot.portfolio_state.orders import adopt_at_first, open_order_row, see_open_orders
+from tradingbot.portfolio_state.orders import adopt_at_first, end_filled, open_order_row, see_open_orders
 from tradingbot.venue.models import Account, Fill, LedgerUpdate, VenueOrder, VenuePosition
 
 READ_EVERY_MS: Final = 60_000
@@ -85,6 +85,7 @@ def reconcile(mirror: Mirror, reading: Reading, *, facts: Facts, now_ms: int) ->
     step = _recovered(mirror, now_ms=now_ms)
     step = step.then(see_open_orders(step.mirror, reading.orders, bot_id=facts.bot_id, now_ms=now_ms))
     step = step.then(_money(step.mirror, reading, facts=facts, now_ms=now_ms))
+    step = step.then(end_filled(step.mirror, now_ms=now_ms))
     after = forget(
         step.mirror,
         open_oids=[str(order.oid) for order in reading.orders],
