@@ -142,8 +142,8 @@ async def test_what_execution_applied_is_read_as_it_was_written(any_redis: Redis
     assert await read_applied(any_redis) == applied
 
 
-modes = st.sampled_from(["NORMAL", "REDUCE_ONLY", "HALT"])
-generations = st.integers(min_value=0, max_value=4).map(str)
+modes = st.sampled_from(["NORMAL", "REDUCE_ONLY", "HALT", "WHAT", ""])
+generations = st.integers(min_value=0, max_value=4).map(str) | st.sampled_from(["", "-1", "soon", "1.5", "0x2"])
 hashes = st.tuples(
     st.none() | st.fixed_dictionaries({"mode": modes}, optional={"generation": generations}),
     st.none() | st.fixed_dictionaries({"mode": modes}),
@@ -173,4 +173,4 @@ async def test_the_commit_and_the_readers_agree_on_the_mode(
     result = await commit(any_redis, guarded)
     assert (result.verdict is Verdict.DONE) == (found.mode.rank <= at_most.rank)
     if result.verdict is Verdict.MODE:
-        assert result.detail == f"{found.mode} by {found.source}"
+        assert result.detail.endswith(f" by {found.source}")

@@ -42,7 +42,7 @@ _OWN_KEYS: dict[str, tuple[str, ...]] = {
     "execution": ("dedup:*", "action:*", Key.NONCE, Key.APPLIED, bucket_key("*")),
     "monitor": (Key.MODE_PERSON, "ctl.command:*"),
     PERSON: (Key.MODE_PERSON, Key.PARAMS_PERSON, "ctl.command:*"),
-    OPERATOR: (Key.MODE_SPEC, Key.PARAMS, "ctl.command:*", Key.IDENTITY, "lease:*"),
+    OPERATOR: (Key.MODE_SPEC, Key.PARAMS, "ctl.command:*", Key.IDENTITY, Key.SERVER, "lease:*"),
 }
 
 

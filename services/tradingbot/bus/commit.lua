@@ -11,6 +11,11 @@ local function text_of(number)
     return string.format('%.0f', number)
 end
 
+-- The number that a field holds in digits alone; nil when it is absent or anything else.
+local function whole(text)
+    return text and string.match(text, '^%d+$') and tonumber(text) or nil
+end
+
 local function type_of(key)
     local reply = redis.call('TYPE', key)
     return reply.ok or reply
@@ -38,12 +43,9 @@ local function effective_mode(file_mode)
     local spec = redis.call('HGET', 'ctl.mode.spec', 'mode') or file_mode
     local breaker = redis.call('HGET', 'ctl.mode.breaker', 'mode') or 'HALT'
     local person = redis.call('HGET', 'ctl.mode.person', 'mode') or 'NORMAL'
-    local till = redis.call('HGET', 'ctl.mode.person', 'until_generation') or ''
-    if till ~= '' then
-        local generation = tonumber(redis.call('HGET', 'ctl.mode.spec', 'generation') or 0) or 0
-        if generation >= tonumber(till) then
-            person = 'NORMAL'
-        end
+    local till = whole(redis.call('HGET', 'ctl.mode.person', 'until_generation'))
+    if till and (whole(redis.call('HGET', 'ctl.mode.spec', 'generation')) or 0) >= till then
+        person = 'NORMAL'
     end
     local mode, source = spec, 'spec'
     for _, each in ipairs({ { person, 'person' }, { breaker, 'breaker' } }) do

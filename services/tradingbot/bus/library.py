@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
 from tradingbot.bus.errors import bus_errors
+from tradingbot.bus.names import Key
 
 LIBRARY = "tradingbot_v1"
 COMMIT = "tb_commit_v1"
@@ -33,8 +34,15 @@ def library_source() -> str:
 
 
 async def load_library(redis: Redis) -> None:
-    """Load the library, replacing an earlier text of the same version. Harmless when repeated."""
+    """Load the library, replacing an earlier text of the same version. Harmless when repeated.
+
+    Whoever may load it may read the configuration too, so the part that the services must know is noted for them:
+    CONFIG GET would show them the server's passwords.
+    """
     await command(redis, "FUNCTION", "LOAD", "REPLACE", library_source())
+    if fsync := await _config(redis, "appendfsync"):
+        with bus_errors():
+            await redis.hset(Key.SERVER, mapping={"appendfsync": fsync})
 
 
 async def call(redis: Redis, function: str, keys: Sequence[str], args: Sequence[str]) -> Any:
@@ -60,7 +68,7 @@ class ServerFacts:
     maxmemory_policy: str
     appendonly: bool
     appendfsync: str | None
-    """None when this user may not read the configuration."""
+    """As configured, or as noted when the library was loaded; None when neither can be read."""
     library_loaded: bool | None
     """None when this user may not list functions."""
 
@@ -71,10 +79,10 @@ class ServerFacts:
 
 
 async def check_server(redis: Redis) -> ServerFacts:
-    """Read what the server says of itself; needs ``INFO``, and for fsync and the library the operator's rights."""
+    """Read what the server says of itself; needs ``INFO``, and for the library the operator's rights."""
     with bus_errors():
         info = await redis.info()
-    fsync = await _config(redis, "appendfsync")
+    fsync = await _config(redis, "appendfsync") or await _noted(redis, "appendfsync")
     software = "valkey" if info.get("server_name") == "valkey" else "redis"
     text = str(info.get("valkey_version") if software == "valkey" else info["redis_version"])
     return ServerFacts(
@@ -96,6 +104,12 @@ async def _config(redis: Redis, name: str) -> str | None:
     except NoPermissionError:
         return None
     value = answer.get(name)
+    return None if value is None else str(value)
+
+
+async def _noted(redis: Redis, name: str) -> str | None:
+    with bus_errors():
+        value: Any = await redis.hget(Key.SERVER, name)
     return None if value is None else str(value)
 
 

@@ -131,6 +131,8 @@ class Key:
     LATEST_SNAPSHOT = "latest.state.snapshot"
     ACTIVE_OIDS = "active.exchange.oids"
     IDENTITY = "bot.identity"
+    SERVER = "bot.server"
+    """What only the operator's user may read of the server's configuration: a hash {appendfsync}."""
     ARCHIVE_POSITION = "archive.position"
     NONCE = "exec.nonce"
     """The last nonce that a commit gave to an action."""
