@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+
 from support.paper import Paper, SetPrices, Trader, paper_exchange
 
 ALICE_KEY = "0x" + "11" * 32

@@ -6,9 +6,9 @@ import json
 
 import httpx
 import pytest
-from support.paper import Paper, Trader, order, paper_exchange
 
 from paper.conftest import ALICE, ALICE_KEY
+from support.paper import Paper, Trader, order, paper_exchange
 from tradingbot.runtime.clock import ManualClock
 
 SOL = 5

@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from support.paper import Paper, Trader, order
 
+from support.paper import Paper, Trader, order
 from tradingbot.paper.faults import Fault, Faults, Kind, parse_fault
 
 SOL = 5
@@ -22,9 +22,7 @@ async def try_to_place(alice: Trader, **options: Any) -> Any:
     return await alice.send({"type": "order", "orders": [order(SOL, "buy", "1", "140")], "grouping": "na"}, **options)
 
 
-async def test_a_drop_before_acceptance_breaks_the_connection_and_nothing_happened(
-    paper: Paper, alice: Trader
-) -> None:
+async def test_a_drop_before_acceptance_breaks_the_connection_and_nothing_happened(paper: Paper, alice: Trader) -> None:
     paper.faults({"kind": "drop_before", "path": "/exchange", "count": 1})
 
     with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
@@ -71,7 +69,7 @@ async def test_a_delay_in_virtual_time_lasts_until_the_clock_has_moved(paper: Pa
     paper.faults({"kind": "delay", "path": "/exchange", "delay_ms": 3_000, "count": 1})
 
     sending = asyncio.create_task(try_to_place(alice))
-    while not paper.venue.faults.rules == []:
+    while paper.venue.faults.rules != []:
         await asyncio.sleep(0)
     before = len(paper.log("action"))
     await paper.step(3)
@@ -104,5 +102,8 @@ def test_a_fault_can_be_written_as_an_option() -> None:
     assert parse_fault("drop_after,path=/exchange,type=order,count=1") == Fault(
         kind=Kind.DROP_AFTER, path="/exchange", type="order", count=1
     )
-    with pytest.raises(ValueError):
-        parse_fault("drop_after,pth=/exchange")
+    assert parse_fault("429,count=3") == Fault(kind=Kind.RATE_LIMIT, count=3)
+    assert parse_fault("503") == Fault(kind=Kind.SERVER_ERROR, status=503)
+    for wrong in ("drop_after,pth=/exchange", "drop_after,count", "404", "drop_after,probability=2"):
+        with pytest.raises(ValueError):
+            parse_fault(wrong)

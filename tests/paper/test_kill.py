@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from support.paper import SYMBOLS, PaperProcess, SetPrices, Trader, order, paper_exchange, paper_process
 
 from paper.conftest import ALICE, ALICE_KEY
+from support.paper import SYMBOLS, PaperProcess, SetPrices, Trader, order, paper_exchange, paper_process
 from tradingbot.paper.prices import SyntheticPrices
 from tradingbot.paper.venue import OtherPrices
 from tradingbot.runtime.clock import ManualClock, SystemClock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from decimal import Decimal as D
 
 import pytest
@@ -70,7 +71,7 @@ def test_the_real_account_of_the_record_adds_up() -> None:
     account.positions["BTC"] = Position(coin="BTC", szi=D("4.5"), entry_ntl=D("4.5") * 81_285)
     account.leverages["BTC"] = Leverage(10)
 
-    state = clearinghouse_state(account, UNIVERSE, {"BTC": D("83926")}, 5)
+    state = clearinghouse_state(account, UNIVERSE, {"BTC": D(83926)}, 5)
 
     assert state["marginSummary"] == {
         "accountValue": "38252.7",
@@ -114,7 +115,7 @@ def test_however_time_is_cut_every_hour_is_paid_once(start: int, length: int, da
     cuts = sorted(data.draw(st.lists(st.integers(0, length), max_size=6)))
     points = [start, *(start + cut for cut in cuts), start + length]
 
-    paid = [hour for left, right in zip(points, points[1:], strict=False) for hour in hours_between(left, right)]
+    paid = [hour for left, right in itertools.pairwise(points) for hour in hours_between(left, right)]
 
     assert paid == list(hours_between(start, start + length))
     assert len(set(paid)) == len(paid)
@@ -123,9 +124,7 @@ def test_however_time_is_cut_every_hour_is_paid_once(start: int, length: int, da
 
 
 @given(st.lists(st.tuples(SIZES, PRICES), min_size=1, max_size=30), PRICES)
-def test_account_value_is_deposits_plus_every_trades_profit_at_any_mark(
-    trades: list[tuple[D, D]], mark: D
-) -> None:
+def test_account_value_is_deposits_plus_every_trades_profit_at_any_mark(trades: list[tuple[D, D]], mark: D) -> None:
     account = Account(address="0x1", raw_usd=D(1_000))
     closed = D(0)
     for sz, px in trades:

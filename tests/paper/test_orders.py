@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from support.paper import Paper, SetPrices, Trader, order, paper_exchange
 
 from paper.conftest import ALICE, ALICE_KEY, BOB
+from support.paper import Paper, SetPrices, Trader, order, paper_exchange
 from tradingbot.paper.options import BboText, DuplicateCloid, PartMatch, PreValidation, Quirks
 
 CLOID = "0x0000000000000000000000000000abcd"
@@ -178,7 +178,7 @@ async def test_only_the_last_two_thousand_orders_are_remembered_and_open_ones_al
     paper: Paper, alice: Trader
 ) -> None:
     await alice.place(order(SOL, "buy", "1", "140", cloid=CLOID))
-    (old,) = await alice.place(order(SOL, "buy", "0.01", "141", cloid="0x" + "2" * 32))
+    (_old,) = await alice.place(order(SOL, "buy", "0.01", "141", cloid="0x" + "2" * 32))
     for _ in range(10):
         await alice.place(*[order(SOL, "buy", "0.01", "142")] * 200)
         await paper.step(20)
@@ -315,9 +315,7 @@ async def test_a_resting_order_larger_than_what_came_through_fills_in_parts(
 
 
 async def test_what_a_taker_took_is_gone_until_the_book_refills(paper: Paper, alice: Trader) -> None:
-    first, second = [
-        (await alice.place(order(SOL, "buy", "300", "150.02", tif="Ioc")))[0] for _ in range(2)
-    ]
+    first, second = [(await alice.place(order(SOL, "buy", "300", "150.02", tif="Ioc")))[0] for _ in range(2)]
     await paper.step(6)
     (third,) = await alice.place(order(SOL, "buy", "100", "150.02", tif="Ioc"))
 
@@ -344,8 +342,12 @@ async def test_a_modification_whose_new_order_would_match_loses_the_old_one(alic
     (old,) = await alice.place(order(SOL, "buy", "1", "140"))
     oid = old["resting"]["oid"]
 
-    answer = await alice.send({"type": "batchModify", "modifies": [{"oid": oid, "order": order(SOL, "buy", "1", "151")}]})
-    again = await alice.send({"type": "batchModify", "modifies": [{"oid": oid, "order": order(SOL, "buy", "1", "140")}]})
+    answer = await alice.send(
+        {"type": "batchModify", "modifies": [{"oid": oid, "order": order(SOL, "buy", "1", "151")}]}
+    )
+    again = await alice.send(
+        {"type": "batchModify", "modifies": [{"oid": oid, "order": order(SOL, "buy", "1", "140")}]}
+    )
 
     assert answer["response"]["data"]["statuses"][0]["error"].startswith("Error placing new order during modify:")
     assert again["response"]["data"]["statuses"][0]["error"].startswith("Cannot modify canceled or filled order")

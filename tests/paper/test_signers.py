@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from eth_account import Account
 from hyperliquid.utils.signing import sign_agent, sign_l1_action
-from support.paper import Paper, SetPrices, Trader, order, paper_exchange
 
 from paper.conftest import ALICE, ALICE_KEY, BOB
+from support.paper import Paper, SetPrices, Trader, order, paper_exchange
 from tradingbot.paper.actions import Request, canonical
 from tradingbot.paper.signatures import recover_signer
 
@@ -74,7 +74,12 @@ async def test_key_order_trailing_zeros_and_upper_case_ids_do_not_change_the_sig
 )
 def test_the_canonical_form_of_every_action_is_what_the_sdk_signs(action: dict[str, Any]) -> None:
     wallet = Account.from_key(STRANGER_KEY)
-    body = {"action": action, "nonce": 5, "signature": sign_l1_action(wallet, action, None, 5, 9, False), "expiresAfter": 9}
+    body = {
+        "action": action,
+        "nonce": 5,
+        "signature": sign_l1_action(wallet, action, None, 5, 9, False),
+        "expiresAfter": 9,
+    }
     request = Request.model_validate_json(json.dumps(body))
 
     assert canonical(request.action) == action
@@ -103,7 +108,9 @@ async def test_a_changed_action_recovers_to_some_other_address_that_does_not_exi
 
 async def test_an_agent_of_the_options_trades_for_the_first_account() -> None:
     agent = Account.from_key(STRANGER_KEY).address
-    async with paper_exchange(prices=SetPrices(), accounts=[ALICE, BOB], agents=[agent, f"{'0x' + 'ab' * 20}:{BOB}"]) as paper:
+    async with paper_exchange(
+        prices=SetPrices(), accounts=[ALICE, BOB], agents=[agent, f"{'0x' + 'ab' * 20}:{BOB}"]
+    ) as paper:
         trader = Trader(paper, STRANGER_KEY)
         await trader.place(order(5, "buy", "1", "140"))
         opened = await paper.info("openOrders", user=ALICE)
@@ -167,7 +174,8 @@ async def test_an_agent_may_not_approve_agents(paper: Paper, alice: Trader) -> N
 
 async def test_only_three_named_agents_and_never_one_address_twice(alice: Trader) -> None:
     answers = [
-        (await alice.post(approval(alice, "0x" + f"{index:02x}" * 20, name=f"bot{index}"))).json() for index in range(1, 5)
+        (await alice.post(approval(alice, "0x" + f"{index:02x}" * 20, name=f"bot{index}"))).json()
+        for index in range(1, 5)
     ]
     again = (await alice.post(approval(alice, "0x" + "01" * 20, name="bot1"))).json()
 

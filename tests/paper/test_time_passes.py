@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from support.paper import Paper, SetPrices, Trader, order, paper_exchange
 
 from paper.conftest import ALICE, ALICE_KEY
+from support.paper import Paper, SetPrices, Trader, order, paper_exchange
 from tradingbot.runtime.clock import ManualClock
 
 SOL, BTC = 5, 0
@@ -20,9 +20,7 @@ async def position(trader: Trader) -> dict[str, Any] | None:
     return held[0]["position"] if held else None
 
 
-async def test_a_long_pays_the_floor_rate_of_its_oracle_value_just_after_the_hour(
-    paper: Paper, alice: Trader
-) -> None:
+async def test_a_long_pays_the_floor_rate_of_its_oracle_value_just_after_the_hour(paper: Paper, alice: Trader) -> None:
     await paper.step(1)
     await alice.place(order(SOL, "buy", "10", "155", tif="Ioc"))
     before = (await alice.state())["marginSummary"]["accountValue"]

@@ -6,20 +6,20 @@ from typing import Any
 
 import httpx
 import pytest
-from support.paper import Paper, SetPrices, Trader, order, paper_exchange
 
 from paper.conftest import ALICE, ALICE_KEY
+from support.paper import Paper, SetPrices, Trader, order, paper_exchange
 
 TYPED = "Failed to deserialize the JSON body into the target type"
 
 
 async def test_a_business_refusal_is_http_200_with_an_error_per_order_that_names_the_asset(alice: Trader) -> None:
-    answer = await alice.post(alice.signed({"type": "order", "orders": [order(5, "buy", "0.01", "150")], "grouping": "na"}))
+    answer = await alice.post(
+        alice.signed({"type": "order", "orders": [order(5, "buy", "0.01", "150")], "grouping": "na"})
+    )
 
     assert answer.status_code == 200
-    assert answer.json()["response"]["data"]["statuses"] == [
-        {"error": "Order must have minimum value of $10. asset=5"}
-    ]
+    assert answer.json()["response"]["data"]["statuses"] == [{"error": "Order must have minimum value of $10. asset=5"}]
 
 
 @pytest.mark.parametrize("path", ["/info", "/exchange"])

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from support.paper import Paper, SetPrices, Trader, order, paper_exchange
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from paper.conftest import ALICE, ALICE_KEY
+from support.paper import Paper, SetPrices, Trader, order, paper_exchange
 from tradingbot.paper.options import Quirks, SnapshotFlag
 
 SOL = 5

@@ -9,6 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from tradingbot.domain.errors import Permanent
 from tradingbot.paper.accounts import Account, Agent
 from tradingbot.paper.actions import Request, UserSigned, canonical, cloids, entries
 from tradingbot.paper.admission import Admission, Refused
@@ -24,10 +25,14 @@ from tradingbot.paper.orders import Order, Status
 from tradingbot.paper.trading import Trading
 from tradingbot.paper.world import Funding, FundingRate, World
 
-MAX_STEPS = 100_000
-"""Of one call of ``advance``; a longer gap is crossed in one step, for no market was open in it."""
+MAX_STEPS = 10_000
+"""Of one call of ``advance``: a gap of hours, after the exchange was down, is crossed in longer steps."""
 DAY_MS = 86_400_000
 SCHEDULED_CANCELS_A_DAY = 10
+
+
+class UnknownMaster(Permanent):
+    """An agent of the options has no account to act for."""
 
 
 class Engine:
@@ -51,6 +56,8 @@ class Engine:
                 self.deposit(address.lower(), self.options.start_equity_usd, now_ms)
         for text in self.options.agents:
             address, _, master = text.lower().partition(":")
+            if not master and not self.options.accounts:
+                raise UnknownMaster(f"agent {address}: name its account, as {address}:ACCOUNT")
             master = master or self.options.accounts[0].lower()
             if address not in self.world.agents:
                 agent = Agent(
@@ -72,9 +79,7 @@ class Engine:
 
     def advance(self, now_ms: int) -> None:
         """Move the market in ticks up to now; time never runs backwards."""
-        tick = self.options.tick_ms
-        if (now_ms - self.world.now_ms) // tick > MAX_STEPS:
-            self._step(now_ms)
+        tick = max(self.options.tick_ms, (now_ms - self.world.now_ms) // MAX_STEPS)
         while (next_ms := self.world.now_ms - self.world.now_ms % tick + tick) <= now_ms:
             self._step(next_ms)
         self.world.now_ms = max(self.world.now_ms, now_ms)

@@ -95,12 +95,21 @@ class Faults:
 def parse_fault(text: str) -> Fault:
     """``KIND[,name=value…]`` as ``--fault`` takes it: ``drop_after,path=/exchange,type=order,count=1``.
 
+    A number is the kind that answers with it: ``429,count=3`` or ``503``.
+
     Raises:
         ValueError: an unknown kind, name or value.
     """
     kind, *pairs = text.split(",")
-    fields = dict(pair.split("=", 1) for pair in pairs)
-    return Fault.model_validate({"kind": kind, **fields})
+    fields: dict[str, str] = {"kind": kind}
+    if kind.isdecimal():
+        fields = {"kind": Kind.RATE_LIMIT} if kind == "429" else {"kind": Kind.SERVER_ERROR, "status": kind}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"{pair!r} is not name=value")
+        fields[name] = value
+    return Fault.model_validate(fields)
 
 
 def _matches(rule: Fault, path: str, type_: str | None) -> bool:

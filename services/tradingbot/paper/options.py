@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
+from typing import Any, get_type_hints
 
 from tradingbot.paper.faults import Fault
 
@@ -57,6 +59,22 @@ class Quirks:
     bbo_text: BboText = BboText.PLAIN
     tracked_users: int = 10
     """Most distinct users in WebSocket subscriptions: 10 or 15."""
+
+
+def parse_quirks(texts: Sequence[str]) -> Quirks:
+    """``name=value`` as ``--quirk`` takes it: ``duplicate_cloid=reject``.
+
+    Raises:
+        ValueError: an unknown name or value; it says which there are.
+    """
+    kinds: dict[str, type] = get_type_hints(Quirks)
+    chosen: dict[str, Any] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in kinds:
+            raise ValueError(f"{name!r} is none of {', '.join(kinds)}")
+        chosen[name] = kinds[name](value)
+    return Quirks(**chosen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

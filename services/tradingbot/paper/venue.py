@@ -7,12 +7,13 @@ subscribers hear is what was committed.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+from tradingbot.domain.errors import Permanent
 from tradingbot.paper.accounts import Account
 from tradingbot.paper.actions import Request
 from tradingbot.paper.assets import Universe
@@ -31,7 +32,7 @@ from tradingbot.runtime.clock import Clock
 Listener = Callable[[Sequence[Event]], None]
 
 
-class OtherPrices(Exception):  # noqa: N818 - a refusal to start
+class OtherPrices(Permanent):
     """The data folder belongs to another price source."""
 
 
@@ -157,7 +158,9 @@ class Venue:
         }
 
     def _claim_folder(self) -> None:
-        name = f"{self.prices.label} {self.options.prices}"
+        spec = self.options.prices
+        place = Path(spec).resolve() if self.prices.label == "recorded" and Path(spec).exists() else spec
+        name = f"{self.prices.label} {place}"
         known = self.store.fact("prices")
         if known is not None and known != name:
             self.store.close()
@@ -167,11 +170,3 @@ class Venue:
 
 def _account_line(account: Account) -> dict[str, Any]:
     return {"address": account.address, "rawUsd": str(account.raw_usd), "positions": sorted(account.positions)}
-
-
-async def closing(venue: Venue, task: asyncio.Task[None]) -> None:
-    """End the market's task and close the file."""
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-    venue.close()
