@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from tradingbot.ai_decision import baseline
@@ -135,12 +136,13 @@ class AiDecision:
 
     async def _ground(self) -> _Ground | str:
         try:
-            params = await read_params(self._bus.redis)
+            params, snapshot = await asyncio.gather(
+                read_params(self._bus.redis), self._bus.newest(Stream.SNAPSHOT, StateSnapshot)
+            )
         except ValueError as error:
             return f"the parameters cannot be used: {error}"
         if params is None:
             return "no parameters yet"
-        snapshot = await self._bus.newest(Stream.SNAPSHOT, StateSnapshot)
         problem = snapshot_problem(
             None if snapshot is None else snapshot.data, now_ms=self._bus.clock.now_ms(), speed=self._bus.clock.speed
         )

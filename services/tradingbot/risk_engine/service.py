@@ -23,6 +23,7 @@ from tradingbot.domain.messages import (
     StateSnapshot,
     TargetPortfolio,
 )
+from tradingbot.domain.modes import Mode
 from tradingbot.domain.params import RiskParams, VersionedParams
 from tradingbot.risk_engine.breaker import BreakerState, Facts, Judgement, clear, judge
 from tradingbot.risk_engine.decide import decide, in_force
@@ -99,16 +100,18 @@ class RiskEngine:
 
     async def _on_target(self, entry: Entry[TargetPortfolio]) -> Outcome[BreakerState]:
         cycle_id = entry.message.env.cycle_id
-        params = await self._refresh_params()
+        params, modes, features_ms = await asyncio.gather(
+            self._refresh_params(), read_modes(self._bus.redis), self._features_ms()
+        )
         if params is None:
             return Outcome(audits=(_not_approved("no parameters yet", cause=entry.id),))
-        facts = await self._facts(params.params.risk)
+        facts = self._facts(params.params.risk, features_ms=features_ms)
         state, judgement = judge(self._cell.value, facts, fresh=False)
         target = entry.data
         decision = decide(
             target,
             snapshot=facts.snapshot,
-            mode=in_force(await read_modes(self._bus.redis), judgement),
+            mode=in_force(modes, judgement),
             risk=params.params.risk,
             universe=self._settings.universe,
             inputs=target.inputs.model_copy(
@@ -138,7 +141,7 @@ class RiskEngine:
         params = self._params or await self._refresh_params()
         if params is None:
             return Outcome()
-        facts = await self._facts(params.params.risk)
+        facts = self._facts(params.params.risk, features_ms=await self._features_ms())
         state, judgement = judge(self._cell.value, facts, fresh=True)
         return self._outcome(state, judgement, facts)
 
@@ -151,7 +154,7 @@ class RiskEngine:
         params = self._params or await self._refresh_params()
         if cleared is None or params is None:
             return Outcome(state=cleared, audits=(record,))
-        facts = await self._facts(params.params.risk)
+        facts = self._facts(params.params.risk, features_ms=await self._features_ms())
         state, judgement = judge(cleared, facts, fresh=False)
         judged = self._outcome(state, judgement, facts)
         return Outcome(state=judged.state, adds=judged.adds, writes=judged.writes, audits=(record, *judged.audits))
@@ -182,7 +185,7 @@ class RiskEngine:
             if params is None:
                 self._process.health.ready(is_ready=False, why="no parameters yet")
                 return
-            facts = await self._facts(params.params.risk)
+            facts = self._facts(params.params.risk, features_ms=await self._features_ms())
             state, judgement = judge(self._cell.value, facts, fresh=False)
             self._process.health.ready(is_ready=facts.snapshot is not None, why="no state snapshot yet")
             outcome = self._outcome(state, judgement, facts)
@@ -195,21 +198,25 @@ class RiskEngine:
         change = change_of(state, judgement, facts, version=self._cell.version)
         if change is None:
             return Outcome(state=state)
-        self._process.log.warning("breaker", mode=judgement.mode.value, reason=judgement.reason)
+        log = self._process.log.info if judgement.mode is Mode.NORMAL else self._process.log.warning
+        log("breaker", mode=judgement.mode.value, reason=judgement.reason)
         command = self._bus.add(
             Stream.COMMANDS, change.command, cycle_id=self._bus.cycle_id(), key=change.command.command_id
         )
         return Outcome(state=change.state, adds=(command,), writes=(change.key,), audits=(change.audit,))
 
-    async def _facts(self, risk: RiskParams) -> Facts:
-        features = await self._bus.newest(Stream.FEATURES, FeatureSnapshot1m)
+    async def _features_ms(self) -> int | None:
+        newest = await self._bus.newest(Stream.FEATURES, FeatureSnapshot1m)
+        return to_ms(newest.data.asof_minute) if newest else None
+
+    def _facts(self, risk: RiskParams, *, features_ms: int | None) -> Facts:
         return Facts(
             now_ms=self._clock.now_ms(),
             started_ms=self._started_ms,
             speed=self._clock.speed,
             cycle_seconds=self._settings.cycle_seconds,
             snapshot=self._snapshot.data if self._snapshot else None,
-            features_ms=to_ms(features.data.asof_minute) if features else None,
+            features_ms=features_ms,
             risk=risk,
         )
 
