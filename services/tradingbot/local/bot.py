@@ -79,6 +79,7 @@ class LocalBot:
         self.clock = clock
         self.ports = Ports(monitor=server.port_near(int(plan.given.get("MONITOR_PORT", _MONITOR_PORT))))
         self.children = Children(clock=clock, log_dir=plan.folder.logs, reaped=self._reaped, tell=tell)
+        self._noted: dict[str, int] = {}
         self._passwords = server.passwords_for(plan.folder, USERS)
         self.redis: Redis = connect(SecretStr(self.bus_url(OPERATOR)), client_name="supervisor")
 
@@ -123,13 +124,18 @@ class LocalBot:
         await self.children.stop_all()
         self.plan.folder.note_running(None)
 
+    def note_changes(self) -> None:
+        """Note the processes anew when one of them was started again."""
+        if self.children.pids() != self._noted:
+            self.note()
+
     def note_clock(self) -> None:
         """Note how far virtual time has come."""
         self.plan.folder.note_clock(note_of(self.plan.anchor, virtual_ms=self.clock.now_ms()))
 
     def note(self) -> None:
         """Say in the folder where the bot can be reached, and how far time has come."""
-        venue = self.venue_urls
+        venue, self._noted = self.venue_urls, self.children.pids()
         self.plan.folder.note_running(
             Running(
                 pid=os.getpid(),
@@ -141,7 +147,7 @@ class LocalBot:
                 anchor=str(self.plan.anchor),
                 static=self._static(),
                 metrics_ports=dict(self.ports.metrics),
-                pids=self.children.pids(),
+                pids=self._noted,
             )
         )
         self.note_clock()
@@ -211,7 +217,6 @@ class LocalBot:
 
     async def _reaped(self, name: str) -> None:
         """Free the lease of a service that is dead, so that the next one need not wait for it to lapse."""
-        self.note()
         if name not in SERVICES:
             return
         with contextlib.suppress(BusError, RedisError):

@@ -186,6 +186,7 @@ class _Run:
         looks, deadline_s = 0, self._deadline_s()
         while not self._stop.is_set():
             await self._look()
+            self._bot.note_changes()
             looks += 1
             if looks % _NOTE_EVERY == 0:
                 self._bot.note_clock()

@@ -1,0 +1,171 @@
+"""The whole bot, run as a person runs it: real processes, a real Valkey, the paper exchange."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+from support.bot import UpProcess, command, eventually, left_running, report_of
+
+from tradingbot.runtime.process import SERVICES
+
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("whole_bot")]
+
+FAST = ("--speed", "30", "--prices", "synthetic:5")
+RESTING = {"PX_GUARD_BPS": "0"}
+"""Orders at the mid rest until something fills or cancels them."""
+
+
+def broken(report: dict) -> dict:
+    return {name: each["against"] for name, each in report["verdicts"].items() if each["holds"] is False}
+
+
+def test_a_run_of_cycles_ends_well_and_the_next_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    data, path = tmp_path / "bot", tmp_path / "report.json"
+    with UpProcess(data, *FAST, "--cycles", "3", "--report", str(path)) as first:
+        assert first.ended() == 0, first.text
+    report = report_of(path)
+    identity, stopped_ms = first.folder.identity(), first.folder.resume_ms()
+
+    assert broken(report) == {}
+    assert set(report["verdicts"]) == {f"I{number}" for number in range(1, 15)}
+    assert report["cycles"] >= 3
+    assert report["filled_orders"] > 0
+    assert report["prices"] == "synthetic"
+    assert left_running(data) == []
+    assert identity is not None
+    assert stopped_ms is not None
+
+    with UpProcess(data, *FAST, "--cycles", "2", "--report", str(path)) as second:
+        assert second.ended() == 0, second.text
+    again = report_of(path)
+
+    assert broken(again) == {}
+    assert second.folder.identity() == identity
+    assert again["cycles_on_record"] >= report["cycles_on_record"] + 2
+    assert again["orders"] >= report["orders"]
+    assert left_running(data) == []
+
+    with UpProcess(data, "--speed", "30", "--prices", "synthetic:6") as other:
+        assert other.ended() == 2
+    assert "belongs to the price source synthetic:5, not synthetic:6" in other.text
+
+
+def test_ctrl_c_cancels_what_is_open_and_leaves_nothing_running(tmp_path: Path) -> None:
+    data = tmp_path / "bot"
+    with UpProcess(data, *FAST, environ=RESTING) as bot:
+        bot.wait_for_orders(open_now=True)
+        refused = UpProcess(data, *FAST)
+        assert refused.ended() == 2
+        assert "a bot already runs on this data folder" in refused.text
+
+        bot.interrupt()
+        assert bot.ended() == 0, bot.text
+
+    assert left_running(data) == []
+    assert open_orders_kept(data) == []
+    assert bot.folder.running() is None
+
+
+def open_orders_kept(data: Path) -> list[str]:
+    """What the paper exchange still holds open, read from its own store."""
+    (store,) = (data / "paper").glob("*.sqlite")
+    with sqlite3.connect(store) as connection:
+        rows = [json.loads(body) for (body,) in connection.execute("SELECT body FROM orders")]
+    return [row["oid"] for row in rows if row["status"] == "open"]
+
+
+def test_every_part_that_is_killed_comes_back_and_the_invariants_hold(tmp_path: Path) -> None:
+    data, path = tmp_path / "bot", tmp_path / "report.json"
+    with UpProcess(data, "--speed", "15", "--prices", "synthetic:5", "--cycles", "12", "--report", str(path)) as bot:
+        bot.wait_for_orders()
+        for name in (*SERVICES, "paper"):
+            pid = bot.running.pids[name]
+            os.kill(pid, signal.SIGKILL)
+            bot.wait_for_restart(name, pid)
+        code = bot.ended()
+    report = report_of(path)
+
+    assert broken(report) == {}
+    assert code == 0, bot.text
+    assert set(report["restarts"]) == {*SERVICES, "paper"}
+    assert left_running(data) == []
+
+
+def test_halt_cancels_what_is_open_and_nothing_follows_until_resume(tmp_path: Path) -> None:
+    data = tmp_path / "bot"
+    with UpProcess(data, *FAST, environ=RESTING) as bot:
+        bot.wait_for_orders(open_now=True)
+
+        halted = command("ctl", "halt", "a test", data_dir=data)
+        assert halted.returncode == 0, halted.stderr
+        assert "acknowledged after" in halted.stdout
+        assert bot.ask(type="frontendOpenOrders") == []
+        sent = len(placed(bot))
+        status = json.loads(command("ctl", "status", "--json", data_dir=data).stdout)
+        assert (status["mode"], status["source"], status["reason"]) == ("HALT", "person", "a test")
+        assert status["applied"]["acked_at"] is not None
+
+        wait_cycles(bot, 2)
+        assert len(placed(bot)) == sent
+
+        assert command("ctl", "resume", data_dir=data).returncode == 0
+        eventually(lambda: len(placed(bot)) > sent, what="orders after RESUME")
+        verdicts = json.loads(command("verify", "--json", data_dir=data).stdout)
+        (nothing_after_halt,) = [each for each in verdicts if each["name"] == "I2"]
+        assert nothing_after_halt["holds"] is True
+        assert nothing_after_halt["checked"] >= 1
+
+
+def placed(bot: UpProcess) -> list[dict]:
+    return [each for each in bot.log("action") if each["type"] == "order"]
+
+
+def wait_cycles(bot: UpProcess, count: int) -> None:
+    """Until so many further cycles were approved."""
+    lines = bot.text.count("prices SYNTHETIC")
+    eventually(lambda: bot.text.count("prices SYNTHETIC") >= lines + count, what=f"{count} cycles go by")
+
+
+def test_a_bus_that_is_killed_with_orders_open_loses_none_and_the_loop_comes_back(tmp_path: Path) -> None:
+    data, path = tmp_path / "bot", tmp_path / "report.json"
+    arguments = ("--speed", "10", "--prices", "synthetic:5", "--cycles", "4", "--report", str(path))
+    with UpProcess(data, *arguments, environ=RESTING) as bot:
+        bot.wait_for_orders(open_now=True)
+        pid = bot.running.pids["valkey"]
+        os.kill(pid, signal.SIGKILL)
+        bot.wait_for_restart("valkey", pid)
+        code = bot.ended()
+    report = report_of(path)
+
+    assert broken(report) == {}
+    assert code == 0, bot.text
+    assert report["orders"] > 0
+
+
+def test_a_dry_run_plans_and_sends_nothing(tmp_path: Path) -> None:
+    data, path = tmp_path / "bot", tmp_path / "report.json"
+    with UpProcess(data, *FAST, "--dry-run", "--cycles", "2", "--report", str(path)) as bot:
+        code = bot.ended()
+    report = report_of(path)
+
+    assert code == 0, bot.text
+    assert report["dry_run"] is True
+    assert report["orders"] > 0
+    assert report["traded_usd"] == "0"
+
+
+def test_settings_that_cannot_be_used_start_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("MAX_GROSS=much\nTWAP_SLICES=0\n")
+    with UpProcess(tmp_path / "bot", *FAST) as bot:
+        assert bot.ended() == 2
+
+    assert bot.text.splitlines() == [
+        "MAX_GROSS: input should be a valid number, unable to parse string as a number; was 'much'",
+        "TWAP_SLICES: input should be greater than or equal to 1; was '0'",
+    ]
+    assert not (tmp_path / "bot").exists()
