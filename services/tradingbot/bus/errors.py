@@ -21,9 +21,11 @@ from contextlib import contextmanager
 
 from redis.exceptions import (
     AuthenticationError,
+    MasterDownError,
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
+    TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -63,7 +65,9 @@ class BusStateLost(Permanent):
     """A consumer group that existed is gone: Redis lost data, so the process must start anew and reconcile."""
 
 
-_UNAVAILABLE_CODES = ("LOADING", "BUSY ", "MASTERDOWN", "READONLY", "TRYAGAIN", "UNKILLABLE")
+_UNAVAILABLE = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, MasterDownError, TryAgainError)
+_UNAVAILABLE_CODES = ("BUSY ", "UNKILLABLE")
+"""Codes that redis-py has no class for; it leaves them in the text."""
 
 
 @contextmanager
@@ -73,7 +77,7 @@ def bus_errors() -> Iterator[None]:
         yield
     except AuthenticationError:
         raise
-    except (RedisConnectionError, RedisTimeoutError, ReadOnlyError) as error:
+    except _UNAVAILABLE as error:
         raise BusUnavailable(f"Redis does not answer: {error}") from error
     except OutOfMemoryError as error:
         raise BusFull(f"Redis is out of memory: {error}") from error
