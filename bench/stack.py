@@ -46,7 +46,10 @@ class Stack:
         """The parts that run now, read from the process table: a restarted one has a new number."""
         found = {}
         for child in _children(self.process.pid):
-            words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+            try:
+                words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+            except FileNotFoundError:
+                continue  # it has just ended
             name = words[words.index(b"run") + 1].decode() if b"run" in words else _other(words)
             if name:
                 found[name] = child

@@ -121,7 +121,7 @@ def resting() -> Iterator[Stack]:
 
 
 def places_after(bot: Stack, at_ms: int) -> list[dict[str, Any]]:
-    return [each for each in bot.venue_log("action") if each["type"] == "order" and each["time"] > at_ms]
+    return [each for each in bot.venue_log("action") if each["type"] == "order" and each["at_ms"] > at_ms]
 
 
 def test_a_halt_cancels_all_and_nothing_follows_until_resume(resting: Stack) -> None:
