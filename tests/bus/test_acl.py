@@ -103,6 +103,7 @@ KEYS = {
     Key.LATEST_SNAPSHOT: {"portfolio_state"},
     Key.ACTIVE_OIDS: {"portfolio_state"},
     Key.NONCE: {"execution"},
+    Key.SERVER: {OPERATOR},
     "dedup:x": {"execution"},
     "action:x": {"execution"},
     "bucket:ip_weight": {"market_data", "portfolio_state", "execution"},
