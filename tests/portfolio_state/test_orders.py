@@ -167,6 +167,14 @@ def test_a_fill_after_the_intent_was_settled_is_beyond_it():
     assert reconciled(settled, again).snapshot.health.fills_beyond_intent == 1
 
 
+def test_an_order_that_the_fills_complete_is_not_asked_for():
+    mirror = following()
+    intent = mirror.intents[own_cloid()].model_copy(update={"filled": Decimal("0.01")})
+
+    assert poll_order(mirror, open_oids=[]) == ["1"]
+    assert poll_order(mirror.model_copy(update={"intents": {own_cloid(): intent}}), open_oids=[]) == []
+
+
 def test_ended_intents_are_forgotten_after_the_overlap_and_open_ones_are_kept():
     mirror = knowing(begun(), an_intent("ended"), an_intent("open"))
     mirror = track_report(mirror, a_report(ReportStatus.CANCELED, client_order_id="ended", oid=None), now_ms=T0)

@@ -13,7 +13,7 @@ from typing import Final
 
 from tradingbot.domain.ids import is_own
 from tradingbot.domain.messages import AuditLevel, AuditRecord, StateEvent, StateEventKind
-from tradingbot.portfolio_state.mirror import OVERLAP_MS, Mirror, Step
+from tradingbot.portfolio_state.mirror import OVERLAP_MS, Mirror, Step, TrackedIntent
 from tradingbot.venue.models import Fill
 
 DAY_MS: Final = 86_400_000
@@ -40,10 +40,10 @@ def fresh_fills(mirror: Mirror, fills: Iterable[Fill]) -> list[Fill]:
 
 def absorb_fills(mirror: Mirror, fresh: Iterable[Fill], *, bot_id: str, account: str) -> Step:
     """Take fresh fills in, oldest first."""
-    step = Step(mirror=mirror)
+    tally = _Tally(mirror, bot_id=bot_id, account=account)
     for fill in fresh:
-        step = step.then(_absorb(step.mirror, fill, bot_id=bot_id, account=account))
-    return step
+        tally.take(fill)
+    return tally.step()
 
 
 def fees_today_usd(mirror: Mirror, *, now_ms: int) -> Decimal:
@@ -51,57 +51,86 @@ def fees_today_usd(mirror: Mirror, *, now_ms: int) -> Decimal:
     return mirror.fees_usd if mirror.fee_day == now_ms // DAY_MS else Decimal(0)
 
 
-def _absorb(mirror: Mirror, fill: Fill, *, bot_id: str, account: str) -> Step:
-    mirror = _remember(_add_fee(mirror, fill), fill)
-    if fill.time_ms <= mirror.began_ms:
-        return Step(mirror=mirror)  # From before this mirror began: its fee counts for the day, and nothing else.
-    cloid = fill.cloid or mirror.cloid_of(str(fill.oid))
-    event = _event(fill, StateEventKind.FILL, cloid=cloid, client_order_id=mirror.client_order_id_of(cloid))
-    step = Step(mirror=mirror, events=(event,))
-    if _liquidates(fill, account):
-        step = step.then(_liquidation(step.mirror, fill))
-    return step.then(_attribute(step.mirror, fill, cloid=cloid, bot_id=bot_id))
+class _Tally:
+    """Sums over many fills: after an outage there may be thousands, and the mirror itself is never changed."""
 
+    def __init__(self, mirror: Mirror, *, bot_id: str, account: str) -> None:
+        self._mirror = mirror
+        self._bot_id = bot_id
+        self._account = account
+        self._cursor_ms = mirror.fills_cursor_ms
+        self._keys = list(mirror.fill_keys)
+        self._fee_day, self._fees_usd = mirror.fee_day, mirror.fees_usd
+        self._intents = dict(mirror.intents)
+        self._beyond, self._liquidations = mirror.fills_beyond_intent, mirror.liquidations
+        self._events: list[StateEvent] = []
+        self._audits: list[AuditRecord] = []
 
-def _attribute(mirror: Mirror, fill: Fill, *, cloid: str | None, bot_id: str) -> Step:
-    intent = mirror.intents.get(cloid) if cloid else None
-    if cloid is None or intent is None:
-        return _beyond(mirror, fill, cloid=cloid, why="no intent is known") if is_own(cloid, bot_id=bot_id) else Step(
-            mirror=mirror
+    def take(self, fill: Fill) -> None:
+        """Count one fill."""
+        self._cursor_ms = max(self._cursor_ms, fill.time_ms)
+        self._keys.append(_key(fill))
+        self._add_fee(fill)
+        if fill.time_ms <= self._mirror.began_ms:
+            return  # From before this mirror began: its fee counts for the day, and nothing else.
+        cloid = fill.cloid or self._mirror.cloid_of(str(fill.oid))
+        intent = self._intents.get(cloid) if cloid else None
+        known_as = intent.client_order_id if intent else None
+        self._events.append(_event(fill, StateEventKind.FILL, cloid=cloid, client_order_id=known_as))
+        if _liquidates(fill, self._account):
+            self._liquidate(fill)
+        if cloid is not None and is_own(cloid, bot_id=self._bot_id):
+            self._charge(fill, cloid, intent)
+
+    def step(self) -> Step:
+        """The mirror after all of them."""
+        kept = tuple(key for key in self._keys if _time_of(key) >= self._cursor_ms - OVERLAP_MS)
+        update = {
+            "fills_cursor_ms": self._cursor_ms,
+            "fill_keys": kept,
+            "fee_day": self._fee_day,
+            "fees_usd": self._fees_usd,
+            "intents": self._intents,
+            "fills_beyond_intent": self._beyond,
+            "liquidations": self._liquidations,
+        }
+        mirror = self._mirror.model_copy(update=update)
+        return Step(mirror=mirror, events=tuple(self._events), audits=tuple(self._audits))
+
+    def _charge(self, fill: Fill, cloid: str, intent: TrackedIntent | None) -> None:
+        if intent is None:
+            self._go_beyond(fill, cloid, None, why="no intent is known")
+            return
+        grown = intent.model_copy(update={"filled": intent.filled + fill.size})
+        self._intents[cloid] = grown
+        if grown.filled > intent.qty:
+            why = f"{grown.filled} filled of an intent of {intent.qty}"
+            self._go_beyond(fill, cloid, intent.client_order_id, why=why)
+
+    def _go_beyond(self, fill: Fill, cloid: str, client_order_id: str | None, *, why: str) -> None:
+        self._beyond += 1
+        kind = StateEventKind.FILL_BEYOND_INTENT
+        self._events.append(_event(fill, kind, cloid=cloid, client_order_id=client_order_id, detail=why))
+        details = {"symbol": fill.symbol, "oid": fill.oid, "tid": fill.tid, "size": str(fill.size), "why": why}
+        cause = client_order_id or cloid
+        self._audits.append(
+            AuditRecord(kind="fill_beyond_intent", level=AuditLevel.ERROR, cause=cause, details=details)
         )
-    filled = intent.filled + fill.size
-    grown = intent.model_copy(update={"filled": filled})
-    mirror = mirror.model_copy(update={"intents": {**mirror.intents, cloid: grown}})
-    if filled <= intent.qty:
-        return Step(mirror=mirror)
-    return _beyond(mirror, fill, cloid=cloid, why=f"{filled} filled of an intent of {intent.qty}")
 
+    def _liquidate(self, fill: Fill) -> None:
+        self._liquidations += 1
+        self._events.append(_event(fill, StateEventKind.LIQUIDATION, detail=fill.direction))
+        details = {"symbol": fill.symbol, "size": str(fill.signed_size), "px": str(fill.px)}
+        self._audits.append(
+            AuditRecord(kind="liquidation", level=AuditLevel.ERROR, cause=str(fill.oid), details=details)
+        )
 
-def _beyond(mirror: Mirror, fill: Fill, *, cloid: str | None, why: str) -> Step:
-    client_order_id = mirror.client_order_id_of(cloid)
-    event = _event(
-        fill, StateEventKind.FILL_BEYOND_INTENT, cloid=cloid, client_order_id=client_order_id, detail=why
-    )
-    audit = AuditRecord(
-        kind="fill_beyond_intent",
-        level=AuditLevel.ERROR,
-        cause=client_order_id or cloid or "",
-        details={"symbol": fill.symbol, "oid": fill.oid, "tid": fill.tid, "size": str(fill.size), "why": why},
-    )
-    counted = mirror.model_copy(update={"fills_beyond_intent": mirror.fills_beyond_intent + 1})
-    return Step(mirror=counted, events=(event,), audits=(audit,))
-
-
-def _liquidation(mirror: Mirror, fill: Fill) -> Step:
-    event = _event(fill, StateEventKind.LIQUIDATION, detail=fill.direction)
-    audit = AuditRecord(
-        kind="liquidation",
-        level=AuditLevel.ERROR,
-        cause=str(fill.oid),
-        details={"symbol": fill.symbol, "size": str(fill.signed_size), "px": str(fill.px)},
-    )
-    counted = mirror.model_copy(update={"liquidations": mirror.liquidations + 1})
-    return Step(mirror=counted, events=(event,), audits=(audit,))
+    def _add_fee(self, fill: Fill) -> None:
+        day = fill.time_ms // DAY_MS
+        if day < self._fee_day:
+            return
+        self._fees_usd = fill.fee + (self._fees_usd if day == self._fee_day else Decimal(0))
+        self._fee_day = day
 
 
 def _liquidates(fill: Fill, account: str) -> bool:
@@ -109,21 +138,6 @@ def _liquidates(fill: Fill, account: str) -> bool:
     if not fill.liquidation:
         return False
     return fill.liquidated_user is None or fill.liquidated_user.lower() == account.lower()
-
-
-def _add_fee(mirror: Mirror, fill: Fill) -> Mirror:
-    day = fill.time_ms // DAY_MS
-    if day < mirror.fee_day:
-        return mirror
-    before = mirror.fees_usd if day == mirror.fee_day else Decimal(0)
-    return mirror.model_copy(update={"fee_day": day, "fees_usd": before + fill.fee})
-
-
-def _remember(mirror: Mirror, fill: Fill) -> Mirror:
-    cursor_ms = max(mirror.fills_cursor_ms, fill.time_ms)
-    keys = [*mirror.fill_keys, _key(fill)]
-    kept = tuple(key for key in keys if _time_of(key) >= cursor_ms - OVERLAP_MS)
-    return mirror.model_copy(update={"fills_cursor_ms": cursor_ms, "fill_keys": kept})
 
 
 def _key(fill: Fill) -> str:

@@ -28,6 +28,9 @@ UNKNOWN_AFTER_MS: Final = 60_000
 """The venue's record of an order lags by a second; an order that it does not know for this long, and does not list as
 open, is one that it has forgotten."""
 
+ROUND_AT_MOST: Final = 50
+"""Orders asked for in one round."""
+
 UNKNOWN_OID: Final = "unknownOid"
 FILLED: Final = "filled"
 
@@ -112,9 +115,13 @@ def end_filled(mirror: Mirror, *, now_ms: int) -> Step:
 
 
 def poll_order(mirror: Mirror, *, open_oids: Iterable[str]) -> list[str]:
-    """The active orders in the order in which to ask for them: those that are no longer open first, then the oldest."""
+    """The active orders in the order in which to ask for them: those that are no longer open first, then the oldest.
+
+    Those that the fills complete need not be asked for, and a round is bounded so that its answers are not held back.
+    """
     still_open = set(open_oids)
-    return sorted(mirror.active, key=lambda oid: (oid in still_open, mirror.active[oid].since_ms, oid))
+    asked = [oid for oid, order in mirror.active.items() if _filled_whole(mirror, order) is None]
+    return sorted(asked, key=lambda oid: (oid in still_open, mirror.active[oid].since_ms, oid))[:ROUND_AT_MOST]
 
 
 def open_order_row(mirror: Mirror, order: VenueOrder, *, bot_id: str) -> OpenOrder:

@@ -20,7 +20,7 @@ from tradingbot.domain.messages import AuditLevel, AuditRecord, ExecutionReport,
 from tradingbot.portfolio_state.budget import PollingBudget
 from tradingbot.portfolio_state.health import count_refusal
 from tradingbot.portfolio_state.mirror import Mirror, Step
-from tradingbot.portfolio_state.orders import apply_status, poll_order, track_report
+from tradingbot.portfolio_state.orders import apply_status, end_filled, poll_order, track_report
 from tradingbot.portfolio_state.outputs import outcome_of
 from tradingbot.portfolio_state.reader import read_intents, read_venue
 from tradingbot.portfolio_state.reconcile import Facts, failed, reconcile
@@ -150,7 +150,7 @@ class PortfolioState:
                 break
         async with self._cell.lock:
             before, now_ms = self._cell.value, self._clock.now_ms()
-            step = Step(mirror=before, audits=audits)
+            step = Step(mirror=before, audits=audits).then(end_filled(before, now_ms=now_ms))
             for oid, answer in answers.items():
                 step = step.then(apply_status(step.mirror, oid, answer, is_open=oid in open_oids, now_ms=now_ms))
             if step.events or step.audits:
