@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from redis.asyncio import Redis
 
-from tradingbot.bus.control import Applied, read_applied, read_modes
+from tradingbot.bus.control import Applied, read_applied
 from tradingbot.bus.entries import Entry, Outcome
-from tradingbot.bus.errors import bus_errors
-from tradingbot.bus.names import Key
 from tradingbot.domain.messages import AuditLevel, AuditRecord, Command, ControlCommand
 from tradingbot.domain.modes import EffectiveMode, Mode
 from tradingbot.execution.book import Book
@@ -24,6 +21,7 @@ from tradingbot.execution.failclosed import own_open_orders
 from tradingbot.execution.flatten import Flattener
 from tradingbot.execution.gate import Gate
 from tradingbot.execution.ledger import Ledger, Order, Stage
+from tradingbot.execution.mode_reader import ModeReader
 from tradingbot.execution.sender import Sender
 from tradingbot.execution.strays import cancel_strays_of
 from tradingbot.execution.venue_link import VenueLink
@@ -50,7 +48,7 @@ class Control:
         sender: Sender,
         worker: Worker,
         flattener: Flattener,
-        file_mode: Mode,
+        modes: ModeReader,
     ) -> None:
         self._redis = redis
         self._book = book
@@ -60,7 +58,7 @@ class Control:
         self._sender = sender
         self._worker = worker
         self._flattener = flattener
-        self._file_mode = file_mode
+        self._modes = modes
         self._clock = book.bus.clock
         self._changed = book.watch()
         self.applied = Applied(mode=Mode.HALT, reason="starting")
@@ -91,10 +89,7 @@ class Control:
 
     async def _read(self) -> tuple[EffectiveMode, int | None]:
         """The effective mode, and the generation of the spec's key."""
-        with bus_errors():
-            generation: Any = await self._redis.hget(Key.MODE_SPEC, "generation")
-        mode = await read_modes(self._redis, file_mode=self._file_mode)
-        return mode, int(generation) if generation else None
+        return await self._modes.read(), await self._modes.generation()
 
     def _observe(
         self, mode: EffectiveMode, generation: int | None, *, command_id: str

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from tradingbot.bus.commit import Verdict
-from tradingbot.bus.control import read_modes
+from tradingbot.bus.commit import CommitResult, Verdict
 from tradingbot.bus.entries import Entry, Outcome
 from tradingbot.bus.params import read_params
 from tradingbot.domain.cycles import start_ms_of
@@ -23,11 +22,11 @@ from tradingbot.execution.book import Book, Change
 from tradingbot.execution.gate import Gate
 from tradingbot.execution.intents import Desk
 from tradingbot.execution.ledger import ZERO, Ledger, current_plan
+from tradingbot.execution.mode_reader import ModeReader
 from tradingbot.execution.plan import Market, PlanRequest, make_plan, slice_id
 from tradingbot.execution.recovery import Recovery
 from tradingbot.execution.settle import unplannable
 from tradingbot.execution.tracker import Tracker
-from tradingbot.execution.venue_link import VenueLink
 from tradingbot.execution.waiting import woken
 from tradingbot.execution.worker import Worker
 from tradingbot.runtime.clock import guard_against_real_slowness
@@ -39,19 +38,37 @@ SUPERSEDE_WITHIN_MS = 5000
 """How long the superseded orders' ends are waited for."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """An approval with everything that was read beside it."""
+
+    entry: Entry[ApprovedTargetPortfolio]
+    desk: Desk
+    mode: Mode
+    params: VersionedParams
+
+    @property
+    def cycle_id(self) -> str:
+        return self.entry.message.env.cycle_id
+
+    @property
+    def targets(self) -> dict[str, float]:
+        return targets_of(self.entry)
+
+
 class Planner:
     """Plans each cycle once."""
 
     def __init__(
-        self, *, book: Book, venue: VenueLink, gate: Gate, tracker: Tracker, worker: Worker, recovery: Recovery
+        self, *, book: Book, gate: Gate, tracker: Tracker, worker: Worker, recovery: Recovery, modes: ModeReader
     ) -> None:
         self._book = book
         self._bus = book.bus
-        self._venue = venue
         self._gate = gate
         self._tracker = tracker
         self._worker = worker
         self._recovery = recovery
+        self._modes = modes
         self._clock = book.bus.clock
         self._cycle_ms = book.bus.cycle_seconds * 1000
         self._changed = book.watch()
@@ -73,17 +90,17 @@ class Planner:
             return Outcome(audits=(_told(cycle_id, "the cycle is planned already"),))
         if cycle_id < self._recovery.not_before:
             return Outcome(audits=(_told(cycle_id, "no state was found: planning begins with the next cycle"),))
-        redis = self._bus.redis
-        mode, self.params, desk = await asyncio.gather(read_modes(redis), read_params(redis), self._worker.desk())
+        mode, self.params, desk = await asyncio.gather(
+            self._modes.read(), read_params(self._bus.redis), self._worker.desk()
+        )
         strict = strictest(mode.mode, entry.data.mode, self._gate.mode.mode)
         if self.params is None:
             return Outcome(audits=(_told(cycle_id, "there are no parameters yet", level=AuditLevel.ERROR),))
         if strict is Mode.HALT:
             return Outcome(audits=(_told(cycle_id, f"HALT by {mode.source}: {mode.reason}"),))
-        targets = {each.symbol: each.weight for each in entry.data.approved_targets}
-        if await self._prepare(targets):
+        if await self._prepare(targets_of(entry)):
             desk = await self._worker.desk()
-        await self._commit(entry, desk, targets, mode=strict, params=self.params)
+        await self._commit(Approval(entry=entry, desk=desk, mode=strict, params=self.params))
         return Outcome(committed=True)
 
     # ---------------------------------------------------------------- settling first
@@ -116,89 +133,66 @@ class Planner:
 
     # ---------------------------------------------------------------- the plan
 
-    async def _commit(
-        self,
-        entry: Entry[ApprovedTargetPortfolio],
-        desk: Desk,
-        targets: Mapping[str, float],
-        *,
-        mode: Mode,
-        params: VersionedParams,
-    ) -> None:
+    async def _commit(self, approval: Approval) -> None:
         """The plan with its first orders in one step; the plan alone when mode or bucket refuse the orders."""
-
-        def decide(ledger: Ledger, *, orders: bool) -> Change:
-            return self._decide(ledger, entry, desk, targets, mode=mode, params=params, orders=orders)
-
-        cycle_id, acks = entry.message.env.cycle_id, [entry.ack]
         may_place = self._gate.refusal(at_most=Mode.REDUCE_ONLY) is None
-        result = await self._book.change(lambda ledger: decide(ledger, orders=may_place), cycle_id=cycle_id, acks=acks)
+        result = await self._change(approval, orders=may_place)
         if result is not None and result.verdict in (Verdict.MODE, Verdict.RATE_LIMITED):
-            await self._book.change(lambda ledger: decide(ledger, orders=False), cycle_id=cycle_id, acks=acks)
+            await self._change(approval, orders=False)
 
-    def _decide(
-        self,
-        ledger: Ledger,
-        entry: Entry[ApprovedTargetPortfolio],
-        desk: Desk,
-        targets: Mapping[str, float],
-        *,
-        mode: Mode,
-        params: VersionedParams,
-        orders: bool,
-    ) -> Change:
-        plan = make_plan(self._request(ledger, entry, desk, targets, mode=mode, params=params))
-        start_ms = start_ms_of(plan.cycle_id)
+    async def _change(self, approval: Approval, *, orders: bool) -> CommitResult | None:
+        return await self._book.change(
+            lambda ledger: self._decide(ledger, approval, orders=orders),
+            cycle_id=approval.cycle_id,
+            acks=[approval.entry.ack],
+        )
+
+    def _decide(self, ledger: Ledger, approval: Approval, *, orders: bool) -> Change:
+        plan = make_plan(self._request(ledger, approval))
         work = current_plan(
             plan,
-            start_ms=desk.now_ms,
-            cycle_end_ms=start_ms + self._cycle_ms,
+            start_ms=approval.desk.now_ms,
+            cycle_end_ms=start_ms_of(plan.cycle_id) + self._cycle_ms,
             equity_usd=ledger.equity_usd or ZERO,
             client_order_ids=[slice_id(plan, each) for each in plan.slices],
-            execution=params.params.execution,
-            risk=params.params.risk,
+            execution=approval.params.params.execution,
+            risk=approval.params.params.risk,
         )
         begun = ledger.model_copy(update={"plan": work}).pruned()
-        audits = plan_audits(plan)
+        alone = Change(ledger=begun, plan=plan, audits=plan_audits(plan))
         if not orders:
-            return Change(ledger=begun, plan=plan, audits=audits)
-        reduces = any(each.reduce_only and each.start_ms <= desk.now_ms for each in plan.slices)
-        first = work_due(begun, desk, terms=self._worker.terms(), reductions=reduces)
-        if first is None:
-            return Change(ledger=begun, plan=plan, audits=audits)
-        return replace(first, plan=plan, audits=[*audits, *first.audits])
+            return alone
+        now_ms = approval.desk.now_ms
+        reduces = any(each.reduce_only and each.start_ms <= now_ms for each in plan.slices)
+        first = work_due(begun, approval.desk, terms=self._worker.terms(), reductions=reduces)
+        return alone if first is None else replace(first, plan=plan, audits=[*alone.audits, *first.audits])
 
-    def _request(
-        self,
-        ledger: Ledger,
-        entry: Entry[ApprovedTargetPortfolio],
-        desk: Desk,
-        targets: Mapping[str, float],
-        *,
-        mode: Mode,
-        params: VersionedParams,
-    ) -> PlanRequest:
+    def _request(self, ledger: Ledger, approval: Approval) -> PlanRequest:
+        entry, desk, targets = approval.entry, approval.desk, approval.targets
         blocked = dict(self._blocked(targets))
         for stop, reason in self._gate.stops.items():
             blocked = dict.fromkeys(targets, f"{stop}: {reason}")
-        inputs = entry.data.inputs.model_copy(
-            update={"approved_id": entry.id, "approved_digest": digest(entry.raw), "params": params.label}
-        )
+        read = {"approved_id": entry.id, "approved_digest": digest(entry.raw), "params": approval.params.label}
         return PlanRequest(
-            cycle_id=entry.message.env.cycle_id,
+            cycle_id=approval.cycle_id,
             start_ms=desk.now_ms,
             targets=targets,
             positions={symbol: mark.position for symbol, mark in ledger.marks.items()},
             unplannable=blocked,
             market=Market(specs=desk.specs, mids=desk.mids, equity_usd=ledger.equity_usd or ZERO),
-            mode=mode,
-            params=params.params.execution,
-            inputs=inputs,
+            mode=approval.mode,
+            params=approval.params.params.execution,
+            inputs=entry.data.inputs.model_copy(update=read),
             dry_run=desk.dry_run,
         )
 
     def _scaled(self, value_ms: int, real_ms: int) -> int:
         return guard_against_real_slowness(value_ms=value_ms, real_ms=real_ms, speed=self._clock.speed)
+
+
+def targets_of(entry: Entry[ApprovedTargetPortfolio]) -> dict[str, float]:
+    """Approved weights by symbol; a symbol that is missing is held."""
+    return {each.symbol: each.weight for each in entry.data.approved_targets}
 
 
 def plan_audits(plan: ExecutionPlan) -> list[AuditRecord]:

@@ -19,7 +19,6 @@ from tradingbot.bus.names import Group, Stream
 from tradingbot.bus.session import BusSession, open_session
 from tradingbot.bus.stopping import Stopped, unless_stopped
 from tradingbot.domain.messages import ApprovedTargetPortfolio, ControlCommand
-from tradingbot.domain.modes import Mode
 from tradingbot.execution.book import Book
 from tradingbot.execution.control import Control
 from tradingbot.execution.failclosed import cancel_without_bus
@@ -27,6 +26,7 @@ from tradingbot.execution.flatten import Flattener
 from tradingbot.execution.gate import Gate
 from tradingbot.execution.inquiry import Timing
 from tradingbot.execution.ledger import Ledger
+from tradingbot.execution.mode_reader import ModeReader
 from tradingbot.execution.planner import Planner
 from tradingbot.execution.preflight_task import PreflightTask
 from tradingbot.execution.recovery import Recovery
@@ -123,7 +123,7 @@ class Execution:
         self.preflight = PreflightTask(bus=bus, venue=venue, gate=self.gate, settings=settings)
         self.book = Book(bus, bus.cell(Ledger, Ledger()))
         self._control_redis = connect(settings.redis_url, client_name=f"{process.service}-control")
-        file_mode = Mode.NORMAL
+        modes = ModeReader(self._control_redis, mode_file=settings.mode_file)
         self.sender = Sender(redis=bus.redis, book=self.book, venue=venue, gate=self.gate)
         self.tracker = Tracker(
             book=self.book,
@@ -132,7 +132,7 @@ class Execution:
             universe=settings.universe,
             timing=Timing.at_speed(process.clock.speed),
         )
-        self.worker = Worker(book=self.book, venue=venue, gate=self.gate, file_mode=file_mode, dry_run=settings.dry_run)
+        self.worker = Worker(book=self.book, venue=venue, gate=self.gate, modes=modes, dry_run=settings.dry_run)
         self.control = Control(
             redis=self._control_redis,
             book=self.book,
@@ -141,7 +141,7 @@ class Execution:
             sender=self.sender,
             worker=self.worker,
             flattener=Flattener(book=self.book, tracker=self.tracker, worker=self.worker, universe=settings.universe),
-            file_mode=file_mode,
+            modes=modes,
         )
         self.recovery = Recovery(
             book=self.book,
@@ -153,11 +153,11 @@ class Execution:
         )
         self.planner = Planner(
             book=self.book,
-            venue=venue,
             gate=self.gate,
             tracker=self.tracker,
             worker=self.worker,
             recovery=self.recovery,
+            modes=modes,
         )
         self.watchdog = Watchdog(book=self.book, venue=venue, gate=self.gate, worker=self.worker)
 

@@ -28,6 +28,7 @@ from tradingbot.execution.book import Book, Change
 from tradingbot.execution.gate import Gate
 from tradingbot.execution.intents import Desk
 from tradingbot.execution.ledger import Ledger, Order
+from tradingbot.execution.mode_reader import ModeReader
 from tradingbot.execution.pricing import Mid, fresh
 from tradingbot.execution.schedule import finished, next_wake_ms, timed_out
 from tradingbot.execution.summary import plan_summary
@@ -43,12 +44,12 @@ CANCEL_RETRY_MS = 2000
 class Worker:
     """Works on the current plan."""
 
-    def __init__(self, *, book: Book, venue: VenueLink, gate: Gate, file_mode: Mode, dry_run: bool) -> None:
+    def __init__(self, *, book: Book, venue: VenueLink, gate: Gate, modes: ModeReader, dry_run: bool) -> None:
         self._book = book
         self._bus = book.bus
         self._venue = venue
         self._gate = gate
-        self._file_mode = file_mode
+        self._modes = modes
         self._dry_run = dry_run
         self._clock = book.bus.clock
         self.wake = book.watch()
@@ -79,7 +80,7 @@ class Worker:
             speed=self._clock.speed,
             skew_ms=self._venue.skew_ms,
             min_nonce=self._venue.min_nonce,
-            file_mode=self._file_mode,
+            file_mode=self._modes.file_mode,
         )
 
     async def desk(self) -> Desk:
