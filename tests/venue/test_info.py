@@ -125,6 +125,14 @@ async def test_a_request_that_the_venue_does_not_read_is_not_repeated():
         assert len(venue.requests) == 1
 
 
+async def test_a_proxy_of_the_machine_is_not_asked_for_this_machine(monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+    mids, _, _ = await ask(InfoClient.all_mids, ok({"BTC": "1.0"}))
+    assert mids == {"BTC": 1}
+
+
 async def test_retries_are_counted():
     counted = []
     stamina.instrumentation.set_on_retry_hooks([counted.append])

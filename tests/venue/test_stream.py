@@ -118,6 +118,13 @@ async def test_a_venue_that_is_away_is_tried_again_with_growing_pauses():
     assert max(pauses) <= StreamTiming().back_off_most_s + 2
 
 
+async def test_a_proxy_of_the_machine_is_not_asked_for_this_machine(monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with scripted_socket(confirm) as script, Listener(script.url, MIDS) as listener:
+        assert (await listener.until(Connected)).first
+
+
 async def test_a_ping_is_sent_and_a_missing_pong_ends_the_connection():
     async def never_pong(connection, message):
         if message["method"] != "ping":

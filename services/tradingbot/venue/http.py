@@ -22,8 +22,9 @@ from tradingbot.venue.errors import (
     classify,
     retryable,
 )
+from tradingbot.venue.network import is_loopback
 
-TIMEOUT = httpx.Timeout(connect=3.0, read=8.0, write=3.0, pool=3.0)
+TIMEOUT = httpx.Timeout(connect=3.0, read=5.0, write=3.0, pool=3.0)
 """Real seconds. The venue answers in 0.2 to 1 s; a slow answer to a write is an unknown outcome after these."""
 
 LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=10, keepalive_expiry=30.0)
@@ -34,9 +35,14 @@ _MAX_TEXT = 300
 
 
 def open_http(http_url: str, *, timeout: httpx.Timeout = TIMEOUT) -> httpx.AsyncClient:
-    """A pooled client for one venue; the caller closes it (``async with``)."""
+    """A pooled client for one venue; the caller closes it (``async with``). No proxy to this machine."""
     return httpx.AsyncClient(
-        base_url=http_url, timeout=timeout, limits=LIMITS, headers=_HEADERS, follow_redirects=False
+        base_url=http_url,
+        timeout=timeout,
+        limits=LIMITS,
+        headers=_HEADERS,
+        follow_redirects=False,
+        trust_env=not is_loopback(http_url),
     )
 
 

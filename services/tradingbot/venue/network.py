@@ -47,6 +47,12 @@ def is_mainnet(network: Network) -> bool:
     return network is Network.MAINNET
 
 
+def is_loopback(url: str) -> bool:
+    """True for this machine, which no proxy leads to."""
+    name = urlsplit(url).hostname or ""
+    return name in {"localhost", "::1"} or name.startswith("127.")
+
+
 def _check_host(url: str, network: Network) -> None:
     name = urlsplit(url).hostname
     owner = next((other for other, host in _HOSTS.items() if host == name), None)

@@ -20,6 +20,7 @@ from websockets.exceptions import WebSocketException
 from tradingbot.runtime.clock import Clock, Ids
 from tradingbot.venue import parse
 from tradingbot.venue.events import Connected, Disconnected, Event, StreamError, read_event
+from tradingbot.venue.network import is_loopback
 
 GREETING = "Websocket connection established"
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -140,6 +141,7 @@ class VenueStream:
             open_timeout=self._timing.open_within_s,
             close_timeout=1.0,
             max_size=MAX_MESSAGE_BYTES,
+            proxy=None if is_loopback(self._url) else True,
         )
 
     async def _listen(self, socket: ClientConnection) -> AsyncGenerator[Event, None]:
