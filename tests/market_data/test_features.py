@@ -6,7 +6,10 @@ import ast
 import inspect
 import itertools
 import math
+import operator
+import random
 import statistics
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -16,9 +19,21 @@ from hypothesis import strategies as st
 from tradingbot.market_data import features
 from tradingbot.market_data.features import HOUR, MIN_RETURNS, WINDOW, realised_vol, simple_return
 
-present = st.floats(min_value=1e-4, max_value=1e6)
-with_gaps = st.one_of(st.just(0.0), present)
-windows = st.lists(with_gaps, min_size=WINDOW, max_size=WINDOW + 30)
+
+def walk(seed: int, length: int, gaps: float) -> list[float]:
+    """A random walk with wild steps, in which a share of the prices is absent."""
+    draws = random.Random(seed)
+    px = list(accumulate((math.exp(draws.gauss(0, 0.05)) for _ in range(length - 1)), operator.mul, initial=100.0))
+    return [0.0 if draws.random() < gaps else each for each in px]
+
+
+def walks(shortest: int, longest: int, *, gaps: tuple[float, ...] = (0.0, 0.1, 0.5, 0.9)) -> st.SearchStrategy:
+    return st.builds(
+        walk, seed=st.integers(0, 2**32), length=st.integers(shortest, longest), gaps=st.sampled_from(gaps)
+    )
+
+
+windows = walks(WINDOW, WINDOW + 30)
 
 
 def oracle_vol(px: list[float]) -> float:
@@ -35,7 +50,7 @@ def test_volatility_is_the_root_mean_square_of_the_hours_log_returns_annualised(
     assert realised_vol(px, len(px) - 1) == pytest.approx(oracle_vol(px), rel=1e-9, nan_ok=True)
 
 
-@given(px=st.lists(present, min_size=WINDOW, max_size=WINDOW))
+@given(px=walks(WINDOW, WINDOW, gaps=(0.0,)))
 def test_volatility_without_drift_is_the_population_deviation_around_zero(px: list[float]) -> None:
     returns = [math.log(b / a) for a, b in itertools.pairwise(px)]
     around_zero = statistics.pstdev(returns, mu=0.0) * math.sqrt(525_600)
@@ -54,7 +69,7 @@ def same(a: float, b: float) -> bool:
     return a == b or (math.isnan(a) and math.isnan(b))
 
 
-@given(px=windows, later=st.lists(with_gaps, max_size=20))
+@given(px=windows, later=walks(1, 20))
 def test_prices_that_come_later_change_nothing(px: list[float], later: list[float]) -> None:
     i = len(px) - 1
     assert same(realised_vol(px, i), realised_vol([*px, *later], i))
@@ -62,7 +77,7 @@ def test_prices_that_come_later_change_nothing(px: list[float], later: list[floa
         assert same(simple_return(px, i, lag), simple_return([*px, *later], i, lag))
 
 
-@given(px=windows, older=st.lists(with_gaps, max_size=20))
+@given(px=windows, older=walks(1, 20))
 def test_prices_older_than_the_hour_change_nothing(px: list[float], older: list[float]) -> None:
     longer = [*older, *px]
     assert same(realised_vol(px[-WINDOW:], HOUR), realised_vol(longer, len(longer) - 1))

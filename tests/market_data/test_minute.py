@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -223,4 +223,5 @@ class Minutes(RuleBasedStateMachine):
         assert self.told == sorted(set(self.told))
 
 
+Minutes.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
 TestMinutes = Minutes.TestCase

@@ -14,16 +14,18 @@ from tradingbot.bus.names import Stream
 from tradingbot.domain.cycles import to_ms
 from tradingbot.domain.envelope import Message
 from tradingbot.domain.messages import FeatureSnapshot1m
+from tradingbot.market_data.feed import MAX_AGE_MS, MAX_AGE_REAL_MS
 from tradingbot.market_data.service import run
 from tradingbot.paper.prices import SyntheticPrices
-from tradingbot.runtime.clock import Anchor, Ids, SystemClock
+from tradingbot.runtime.clock import Anchor, Ids, SystemClock, guard_against_real_slowness
 from tradingbot.runtime.health import Health
 from tradingbot.runtime.process import Process
 
 MINUTE = 60_000
 M = 1_771_430_400_000
 COINS = ("BTC", "ETH", "SOL", "ADA", "DOGE")
-SPEED = 60.0
+SPEED = 40.0
+OLDEST_MS = guard_against_real_slowness(value_ms=MAX_AGE_MS, real_ms=MAX_AGE_REAL_MS, speed=SPEED)
 
 
 async def test_features_of_a_fast_market_are_those_of_its_prices(valkey: Redis, valkey_server: Server) -> None:
@@ -46,7 +48,7 @@ async def test_features_of_a_fast_market_are_those_of_its_prices(valkey: Redis, 
             },
         )
         task = asyncio.create_task(run(process))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while await valkey.xlen(Stream.FEATURES) < 4 and not task.done():
                 await asyncio.sleep(0.01)
         process.stop.set()
@@ -55,13 +57,13 @@ async def test_features_of_a_fast_market_are_those_of_its_prices(valkey: Redis, 
     told = [Message[FeatureSnapshot1m].read(fields["p"]).data for _, fields in rows]
     minutes = [to_ms(each.asof_minute) for each in told]
     assert minutes == [minutes[0] + n * MINUTE for n in range(len(minutes))]
-    assert all(each.missing == each.stale == () for each in told)
+    assert [(each.missing, each.stale) for each in told] == [((), ())] * len(told)
     for snapshot, minute in zip(told, minutes, strict=True):
         for coin in COINS:
-            # A poll is up to 3 s (and its answer's time) before the minute at this speed; prices move in between.
-            around = [prices.mid(coin, minute - ms) or 0 for ms in range(0, 10_000, 250)]
+            # On a busy machine the last poll may be as old as the feed allows; prices move in between.
+            around = [prices.mid(coin, minute - ms) or 0 for ms in range(0, OLDEST_MS, 250)]
             mid = float(snapshot.mid_px[coin])
             assert min(around) * (1 - 2e-4) <= mid <= max(around) * (1 + 2e-4)
             hour_ago = prices.mid(coin, minute - 60 * MINUTE) or 0
-            assert snapshot.ret_1h[coin] == pytest.approx(mid / hour_ago - 1, abs=1e-3)
+            assert snapshot.ret_1h[coin] == pytest.approx(mid / hour_ago - 1, abs=5e-3)
             assert 0.05 < snapshot.vol_1h[coin] < 5

@@ -46,8 +46,9 @@ class HandClock(ManualClock):
     async def sleep_real(self, real_s: float) -> None:
         await asyncio.sleep(real_s)
 
-    def sleeping(self) -> int:
-        return sum(not future.done() for _, _, future in self._sleepers)
+    def due(self) -> list[int]:
+        """When those who sleep on it want to wake."""
+        return [at_ms for at_ms, _, future in self._sleepers if not future.done()]
 
 
 @dataclass
@@ -130,16 +131,16 @@ class World:
         )
 
     async def advance_to(self, at_ms: int, *, loops: int = LOOPS) -> None:
-        """Let virtual time pass second by second, each time until all loops have done what was due."""
+        """Let virtual time pass; it stands still whenever a loop wakes, until that has done what was due."""
         async with asyncio.timeout(30):
             await self.idle(loops)
-            while (left_ms := at_ms - self.clock.now_ms()) > 0:
-                await self.clock.advance(min(left_ms, 1_000) / 1000)
+            while (now_ms := self.clock.now_ms()) < at_ms:
+                await self.clock.advance((min([at_ms, *self.clock.due()]) - now_ms) / 1000)
                 await self.idle(loops)
 
     async def idle(self, loops: int = LOOPS) -> None:
         """Until so many loops sleep on the clock."""
-        while self.clock.sleeping() < loops:
+        while len(self.clock.due()) < loops:
             await asyncio.sleep(0)
 
     async def snapshots(self) -> list[FeatureSnapshot1m]:

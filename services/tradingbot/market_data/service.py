@@ -103,7 +103,11 @@ class MarketData:
     async def _first_look(self) -> None:
         try:
             async with asyncio.timeout(FIRST_LOOK_S):
-                await asyncio.gather(self._poller.mids(), self._poller.back_fill(self._universe))
+                while True:
+                    minute_ms = _minute_of(self._clock.now_ms())
+                    await asyncio.gather(self._poller.mids(), self._poller.back_fill(self._universe))
+                    if _minute_of(self._clock.now_ms()) == minute_ms:  # else the new minute's price is still a gap
+                        return
         except TimeoutError:
             self._process.log.warning("first_look_timed_out", limit_s=FIRST_LOOK_S)
 
@@ -159,3 +163,7 @@ class MarketData:
         self._process.health.beat("minute", max_age_s=60.0 + 2 * MINUTE_MS / 1000 / self._clock.speed)
         self._process.health.ready(bool(telling.snapshot.mid_px), "no coin has a usable price")
         self._process.log.info("minute_told", minute=minute_id(minute_ms), **telling.record.details)
+
+
+def _minute_of(at_ms: int) -> int:
+    return at_ms - at_ms % MINUTE_MS
