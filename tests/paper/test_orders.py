@@ -178,7 +178,7 @@ async def test_only_the_last_two_thousand_orders_are_remembered_and_open_ones_al
     paper: Paper, alice: Trader
 ) -> None:
     await alice.place(order(SOL, "buy", "1", "140", cloid=CLOID))
-    (_old,) = await alice.place(order(SOL, "buy", "0.01", "141", cloid="0x" + "2" * 32))
+    await alice.place(order(SOL, "buy", "0.01", "141", cloid="0x" + "2" * 32))
     for _ in range(10):
         await alice.place(*[order(SOL, "buy", "0.01", "142")] * 200)
         await paper.step(20)
@@ -312,6 +312,20 @@ async def test_a_resting_order_larger_than_what_came_through_fills_in_parts(
     assert partly["status"] == "open"
     assert 0 < float(partly["order"]["sz"]) < 1000
     assert finally_["status"] == "filled"
+
+
+async def test_resting_orders_share_what_came_through_the_earlier_first(
+    paper: Paper, prices: SetPrices, alice: Trader, bob: Trader
+) -> None:
+    (early,) = await alice.place(order(SOL, "buy", "300", "149"))
+    (late,) = await bob.place(order(SOL, "buy", "300", "149"))
+    prices.set("SOL", 148.98)
+    await paper.step(0.25)
+
+    first = (await alice.status_of(early["resting"]["oid"]))["order"]
+    second = (await bob.status_of(late["resting"]["oid"]))["order"]
+    assert first["status"] == "filled"
+    assert float(second["order"]["sz"]) == pytest.approx(600 - 50_000 / 149, abs=0.1)
 
 
 async def test_what_a_taker_took_is_gone_until_the_book_refills(paper: Paper, alice: Trader) -> None:

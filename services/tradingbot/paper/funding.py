@@ -1,7 +1,7 @@
 """Hourly funding by the venue's formula: what a position pays to the other side.
 
 F(8 h) = average premium P + clamp(0.0001 − P, −0.0005, 0.0005); each hour pays F/8, capped at 4 %. The premium is
-sampled every 5 s over the hour before: how far the impact prices stand from the oracle.
+how far the impact prices stand from the oracle, averaged over the hour before.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def average_premium(market: Market, coin: str, hour_ms: int) -> Decimal:
     samples = []
     for at_ms in range(hour_ms - HOUR_MS, hour_ms, SAMPLE_MS):
         oracle = market.oracle(coin, at_ms)
-        impact = impact_prices(market.book(coin, at_ms), coin)
+        impact = impact_prices(market.whole_book(coin, at_ms), coin)
         if oracle is not None and impact is not None:
             samples.append(premium(bid=impact[0], ask=impact[1], oracle=oracle))
     return sum(samples, ZERO) / len(samples) if samples else ZERO

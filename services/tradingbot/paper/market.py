@@ -109,7 +109,7 @@ class Market:
 
     def book(self, coin: str, at_ms: int) -> Book:
         """The modelled book less what was taken lately; empty where there is no price."""
-        whole = self._whole_book(coin, at_ms)
+        whole = self.whole_book(coin, at_ms)
         return Book(
             bids=_without(whole.bids, self._taken_lately(coin, asks=False, at_ms=at_ms)),
             asks=_without(whole.asks, self._taken_lately(coin, asks=True, at_ms=at_ms)),
@@ -134,7 +134,8 @@ class Market:
             close=candle.close * factor,
         )
 
-    def _whole_book(self, coin: str, at_ms: int) -> Book:
+    def whole_book(self, coin: str, at_ms: int) -> Book:
+        """The modelled book before anything was taken."""
         known = self._books.get(coin)
         if known is not None and known[0] == at_ms:
             return known[1]
