@@ -44,11 +44,11 @@ class ExecutionSettings(ServiceSettings):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.hl_private_key is not None and self.hl_private_key_file is not None:
-            raise ValueError("HL_PRIVATE_KEY and HL_PRIVATE_KEY_FILE: give one of them")
+            raise ValueError("give one of HL_PRIVATE_KEY and HL_PRIVATE_KEY_FILE, not both")
         if not self.dry_run and self.hl_private_key is None and self.hl_private_key_file is None:
-            raise ValueError("HL_PRIVATE_KEY or HL_PRIVATE_KEY_FILE: one is needed unless DRY_RUN is true")
+            raise ValueError("one of HL_PRIVATE_KEY and HL_PRIVATE_KEY_FILE is needed unless DRY_RUN is true")
         if not self.dry_run and self.hl_account_address is None:
-            raise ValueError("HL_ACCOUNT_ADDRESS: not set; the account that is traded is needed unless DRY_RUN is true")
+            raise ValueError("the account that is traded, HL_ACCOUNT_ADDRESS, is needed unless DRY_RUN is true")
         return self
 
     def key(self) -> SecretStr | None:
