@@ -10,12 +10,12 @@ from tradingbot.local.environment import check_environment, known_names, process
 from tradingbot.runtime.process import SERVICES
 from tradingbot.runtime.settings import SettingsError
 
-MISSION = (
-    "REDIS_URL POSTGRES_DSN UNIVERSE CYCLE_SECONDS MAX_GROSS MAX_NET CAP_BTC_ETH CAP_ALT TURNOVER_CAP TWAP_SLICES "
-    "SLICE_INTERVAL_S SLICE_TIMEOUT_S PX_GUARD_BPS MAX_ORDERS_PER_MIN MAX_CANCELS_PER_MIN HL_WS_URL HL_HTTP_URL "
-    "HL_ACCOUNT_ADDRESS HL_PRIVATE_KEY DRY_RUN AI_USE_LLM AI_LLM_ENDPOINT AI_LLM_API_KEY AI_LLM_MODEL AI_SMOOTH_ALPHA "
-    "AI_MIN_CONFIDENCE AI_LOW_CONF_SCALE"
-).split()
+MISSION = """
+REDIS_URL POSTGRES_DSN UNIVERSE CYCLE_SECONDS MAX_GROSS MAX_NET CAP_BTC_ETH CAP_ALT TURNOVER_CAP TWAP_SLICES
+SLICE_INTERVAL_S SLICE_TIMEOUT_S PX_GUARD_BPS MAX_ORDERS_PER_MIN MAX_CANCELS_PER_MIN HL_WS_URL HL_HTTP_URL
+HL_ACCOUNT_ADDRESS HL_PRIVATE_KEY DRY_RUN AI_USE_LLM AI_LLM_ENDPOINT AI_LLM_API_KEY AI_LLM_MODEL AI_SMOOTH_ALPHA
+AI_MIN_CONFIDENCE AI_LOW_CONF_SCALE
+"""
 KEY = "0x" + "1" * 64
 
 
@@ -25,7 +25,7 @@ def env_file(tmp_path: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", MISSION)
+@pytest.mark.parametrize("name", MISSION.split())
 def test_every_name_of_the_mission_is_known(name: str) -> None:
     assert name in known_names()
 
@@ -37,7 +37,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_name_in_the_file_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="HL_PRIVAT_KEY: no such setting .* did you mean HL_PRIVATE_KEY"):
+    with pytest.raises(SettingsError, match=r"HL_PRIVAT_KEY: no such setting .* did you mean HL_PRIVATE_KEY"):
         read_environment(env_file(tmp_path, f"HL_PRIVAT_KEY={KEY}\n"), {})
 
 

@@ -67,7 +67,13 @@ def test_a_bot_that_died_does_not_count_as_running(tmp_path: Path) -> None:
     folder = DataFolder.make(tmp_path)
     folder.note_running(
         Running(
-            pid=2**22 - 1, redis_url="r", operator_url="o", monitor_url="m", paper_url=None, account="0xa", anchor="0:0:1"
+            pid=2**22 - 1,
+            redis_url="r",
+            operator_url="o",
+            monitor_url="m",
+            paper_url=None,
+            account="0xa",
+            anchor="0:0:1",
         )
     )
 

@@ -8,9 +8,10 @@ import signal
 import sqlite3
 from pathlib import Path
 
+import httpx
 import pytest
-from support.bot import UpProcess, command, eventually, left_running, report_of
 
+from support.bot import UpProcess, command, eventually, left_running, report_of
 from tradingbot.runtime.process import SERVICES
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("whole_bot")]
@@ -147,9 +148,37 @@ def test_a_bus_that_is_killed_with_orders_open_loses_none_and_the_loop_comes_bac
     assert report["orders"] > 0
 
 
+def test_a_drawdown_beyond_three_percent_halts_by_itself_until_a_person_clears_it(tmp_path: Path) -> None:
+    data = tmp_path / "bot"
+    with UpProcess(data, *FAST, environ={"AI_SMOOTH_ALPHA": "1"}) as bot:
+        eventually(lambda: exposure(bot) > 0.08, what="a tenth of the equity is in the market")
+        for coin in ("BTC", "ETH", "SOL", "ADA", "DOGE"):
+            httpx.post(f"{bot.running.paper_url}/control/price", json={"coin": coin, "factor": 0.5}, timeout=10)
+
+        latch = eventually(lambda: status(data)["latch"], what="the breaker is latched")
+        assert (status(data)["mode"], status(data)["source"]) == ("HALT", "breaker")
+        assert command("ctl", "resume", data_dir=data).returncode == 0
+        assert status(data)["mode"] == "HALT"
+
+        assert command("ctl", "clear-breaker", latch, data_dir=data).returncode == 0
+        eventually(lambda: status(data)["latch"] == "", what="the latch is cleared")
+
+
+def exposure(bot: UpProcess) -> float:
+    """Position value over equity."""
+    summary = bot.ask(type="clearinghouseState")["marginSummary"]
+    return float(summary["totalNtlPos"]) / float(summary["accountValue"])
+
+
+def status(data: Path) -> dict:
+    done = command("ctl", "status", "--json", data_dir=data)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 def test_a_dry_run_plans_and_sends_nothing(tmp_path: Path) -> None:
     data, path = tmp_path / "bot", tmp_path / "report.json"
-    with UpProcess(data, *FAST, "--dry-run", "--cycles", "2", "--report", str(path)) as bot:
+    with UpProcess(data, *FAST, "--dry-run", "--cycles", "4", "--report", str(path)) as bot:
         code = bot.ended()
     report = report_of(path)
 

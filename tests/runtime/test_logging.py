@@ -50,10 +50,7 @@ def test_what_looks_like_a_key_is_cut_out_wherever_it_stands(stream: io.StringIO
     log = configure_logging(service="execution", level="INFO", clock=ManualClock(), stream=stream)
 
     log.info(text, deep={"list": [text]}, secret=SecretStr(KEY))
-    try:
-        raise ValueError(text)
-    except ValueError:
-        log.exception("failed")
+    log.error("failed", exc_info=ValueError(text))
     logging.getLogger("library").warning("%s", text)
 
     assert KEY.lower() not in stream.getvalue().lower()

@@ -85,7 +85,11 @@ def test_a_service_that_does_not_stop_in_time_is_ended(tmp_path) -> None:
 def test_settings_that_cannot_be_used_are_refused_with_a_line_each() -> None:
     environ = {"PATH": os.environ["PATH"], "HL_NETWORK": "moon"}
     done = subprocess.run(
-        [sys.executable, "-m", "tradingbot", "run", "market_data"], env=environ, capture_output=True, text=True, timeout=30
+        [sys.executable, "-m", "tradingbot", "run", "market_data"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
 
     assert done.returncode == ExitCode.REFUSED

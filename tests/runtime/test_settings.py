@@ -53,10 +53,9 @@ def test_each_wrong_setting_gets_one_line_with_its_name_its_value_and_what_is_al
 def test_a_secret_is_never_in_an_error() -> None:
     lines = refused(POSTGRES_DSN="postgres://me:hunter2@db/x")
 
-    assert lines == (
-        "POSTGRES_DSN: must be empty: storing to PostgreSQL is not built yet; the record is on Redis Streams; "
-        "was [secret]",
-    )
+    (line,) = lines
+    assert line.startswith("POSTGRES_DSN: must be empty: storing to PostgreSQL is not built yet")
+    assert line.endswith("was [secret]")
 
 
 def test_what_is_not_built_yet_is_refused_and_says_so() -> None:
