@@ -29,6 +29,9 @@ from tradingbot.paper.store import Store
 from tradingbot.paper.world import Event
 from tradingbot.runtime.clock import Clock
 
+LEAST_TURN_REAL_S = 0.05
+"""A fast clock's ticks are taken in bunches; every request moves the market to now anyway."""
+
 Listener = Callable[[Sequence[Event]], None]
 
 
@@ -92,7 +95,7 @@ class Venue:
         """Keep the market moving until ``stop``."""
         while not stop.is_set():
             self.turn()
-            await self.clock.sleep(self.options.tick_ms / 1000)
+            await self.clock.sleep(max(self.options.tick_ms / 1000, LEAST_TURN_REAL_S * self.clock.speed))
 
     def close(self) -> None:
         self.commit()
