@@ -58,6 +58,12 @@ def test_cash_is_equity_minus_the_value_of_the_positions_exactly(held, equity):
         assert abs(snapshot.positions[position.symbol].mark_px - position.mark_px) < Decimal("1e-9")
 
 
+def test_cash_is_not_the_venues_raw_sum_which_leaves_isolated_margin_out():
+    account = an_account(a_position(), equity="9000", cash="8000")
+
+    assert reconciled(Mirror(), a_reading(account)).snapshot.cash_usd == 8500
+
+
 def test_a_delisted_coin_without_a_mid_is_shown_as_external_with_the_venues_own_mark():
     account = an_account(a_position("MATIC", "100", px="0.5"))
     snapshot = reconciled(Mirror(), a_reading(account, mids={"BTC": Decimal(50000)})).snapshot
