@@ -15,8 +15,8 @@ from tradingbot.runtime.clock import Anchor
 DEFAULT_SEED = 1
 HISTORY_MS = 60 * MINUTE_MS
 """Features look back one hour: a recording starts that long after its first minute."""
-_BOOT_REAL_S = 6
-"""The six services take about this long to start; a synthetic run begins so long before a cycle."""
+_BOOT_REAL_S = 8
+"""The six services are up within this on a small machine; a synthetic run begins so long before a cycle."""
 
 
 class PlanError(Permanent):

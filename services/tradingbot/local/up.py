@@ -165,6 +165,7 @@ class _Run:
             wanted_cycles=options.cycles,
         )
         self._started_s = self._clock.real_s()
+        self._first_fill_s: float | None = None
 
     async def run(self) -> ExitCode:
         with _interrupts_set(self._stop), self._view:
@@ -213,6 +214,9 @@ class _Run:
             self._facts.mode, self._facts.mode_reason = mode.mode, mode.reason
         if not answered:
             self._facts.mode_reason = "the bus does not answer"
+        if self._first_fill_s is None and self._board.first_fill:
+            self._first_fill_s = round(self._clock.real_s() - self._started_s, 1)
+            self._view.say(f"first fill {self._first_fill_s:g} s after the start")
         self._view.show(self._board, self._facts)
 
     def _deadline_s(self) -> float | None:
@@ -233,6 +237,7 @@ class _Run:
             happened=self._board.happened,
             restarts=self._bot.children.restarts(),
             real_s=self._clock.real_s() - self._started_s,
+            first_fill_s=self._first_fill_s,
         )
         for line in report.lines():
             self._view.say(line)

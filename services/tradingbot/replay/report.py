@@ -59,6 +59,8 @@ class Report(Model):
     dead_letters: int
     restarts: dict[str, int]
     real_s: float
+    first_fill_s: float | None = None
+    """Real seconds from the start of this run to its first fill."""
     latencies: tuple[Latency, ...]
     verdicts: tuple[Verdict, ...]
 
@@ -72,6 +74,7 @@ class Report(Model):
         happened: int,
         restarts: dict[str, int],
         real_s: float,
+        first_fill_s: float | None = None,
     ) -> Self:
         """The figures of everything on record; ``happened`` and ``real_s`` are of this run."""
         ends = list(last_reports(evidence))
@@ -104,6 +107,7 @@ class Report(Model):
             dead_letters=sum(len(found) for found in evidence.dead_letters.values()),
             restarts=restarts,
             real_s=round(real_s, 1),
+            first_fill_s=first_fill_s,
             latencies=tuple(latencies(evidence)),
             verdicts=verdicts,
         )
