@@ -17,7 +17,7 @@ from tradingbot.paper.world import Fill, World, trade_id
 
 TRIGGER_SLIPPAGE = Decimal("0.1")
 """How far a triggered market order may trade from its trigger price."""
-NEAR_TOUCH = Decimal("0.01")
+NEAR_TOUCH = Decimal("0.002")
 """A resting order further than this from the mid cannot be reached by the modelled spread: no book is built."""
 
 
