@@ -56,6 +56,10 @@ def paper(
             help="Trouble on request, such as drop_after,path=/exchange,count=1 or delay,delay_ms=500; repeatable.",
         ),
     ] = None,
+    quirk: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="How to answer what the venue leaves open; repeatable."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the faults' dice.")] = 1,
     speed: Annotated[
         float, typer.Option(help="How much faster than real time. CLOCK_ANCHOR in the environment wins.")
@@ -82,18 +86,22 @@ def paper(
         "ip_weight_per_min": ip_weight_per_min,
         "seed": seed,
     }
-    asyncio.run(_serve(given, faults=fault or [], speed=speed))
+    asyncio.run(_serve(given, faults=fault or [], quirks=quirk or [], speed=speed))
 
 
-async def _serve(given: dict[str, Any], *, faults: list[str], speed: float) -> None:
+async def _serve(given: dict[str, Any], *, faults: list[str], quirks: list[str], speed: float) -> None:
     from tradingbot.paper.faults import parse_fault  # noqa: PLC0415 - the exchange loads a lot
-    from tradingbot.paper.options import PaperOptions  # noqa: PLC0415
+    from tradingbot.paper.options import PaperOptions, parse_quirks  # noqa: PLC0415
     from tradingbot.paper.server import run_paper  # noqa: PLC0415
 
     try:
         rules = tuple(parse_fault(each) for each in faults)
     except (ValidationError, ValueError) as error:
         raise PaperRefused(f"--fault: {error}") from None
+    try:
+        given["quirks"] = parse_quirks(quirks)
+    except ValueError as error:
+        raise PaperRefused(f"--quirk: {error}") from None
     clock = SystemClock(await _anchor(given["prices"], symbols=given["symbols"], speed=speed))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
