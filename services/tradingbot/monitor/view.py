@@ -6,6 +6,7 @@ reads a clock or a socket, and every collection is bounded.
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -212,7 +213,7 @@ class Board:
 
 def _alert(message: Message[AuditRecord]) -> Alert:
     record, env = message.data, message.env
-    text = ", ".join(f"{name}: {value}" for name, value in record.details.items())
+    text = ", ".join(f"{name}: {_worded(value)}" for name, value in record.details.items())
     return Alert(
         at_ms=to_ms(env.ts),
         source=env.source,
@@ -221,6 +222,10 @@ def _alert(message: Message[AuditRecord]) -> Alert:
         level=record.level.value,
         text=text if len(text) <= ALERT_TEXT_CHARS else f"{text[: ALERT_TEXT_CHARS - 1]}…",
     )
+
+
+def _worded(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _position_rows(
