@@ -63,7 +63,7 @@ async def up(options: UpOptions, *, given: Mapping[str, str], machine: Mapping[s
     with folder.locked():
         plan = await _plan(options, static=static, prices=prices, folder=folder, given=given, machine=machine)
         if prices.why:
-            console.print(prices.why, highlight=False, markup=False)
+            console.print(prices.why, highlight=False, markup=False, soft_wrap=True)
         return await _Run(options, plan, console=console).run()
 
 

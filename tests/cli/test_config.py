@@ -1,0 +1,96 @@
+"""`tradingbot config` and the help that teaches."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tradingbot.cli import app
+from tradingbot.runtime.settings import SettingsError
+
+KEY = "0x" + "1" * 64
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No .env and no setting of the machine's."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("HL_PRIVATE_KEY", "REDIS_URL", "MAX_GROSS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run(*arguments: str, **environ: str):
+    return CliRunner().invoke(app, list(arguments), env=environ)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("up",),
+        ("run",),
+        ("paper",),
+        ("verify",),
+        ("preflight",),
+        ("audit",),
+        ("ctl",),
+        ("ctl", "halt"),
+        ("ctl", "set"),
+        ("ctl", "clear-breaker"),
+        ("dlq",),
+        ("dlq", "retry"),
+        ("config",),
+    ],
+)
+def test_every_command_explains_itself(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments, "--help")
+
+    assert done.exit_code == 0
+    assert "Usage" in done.output
+
+
+def test_the_help_names_the_way_to_start_and_the_way_to_stop() -> None:
+    output = run("--help").output
+
+    for text in ("tradingbot up", "tradingbot ctl halt", "tradingbot verify"):
+        assert text in output
+
+
+def test_check_accepts_what_env_prints(tmp_path: Path) -> None:
+    printed = run("config", "env").output
+    (tmp_path / ".env").write_text(printed)
+
+    assert run("config", "check").output == "0 settings given, all valid\n"
+
+
+def test_check_tells_all_that_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("MAX_GROSS=much\nHL_NETWORK=moon\n")
+
+    done = run("config", "check")
+
+    assert isinstance(done.exception, SettingsError)
+    assert {line.partition(":")[0] for line in done.exception.lines} == {"MAX_GROSS", "HL_NETWORK"}
+
+
+def test_show_says_what_is_in_force_and_never_a_secret(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"MAX_GROSS=0.3\nHL_PRIVATE_KEY={KEY}\n")
+
+    shown = json.loads(run("config", "show", "--json").output)
+
+    assert shown["MAX_GROSS"] == "0.3"
+    assert shown["MAX_NET"] == "0.2"
+    assert shown["HL_PRIVATE_KEY"] == "[secret]"
+    assert KEY not in run("config", "show").output
+
+
+def test_a_command_without_a_bot_says_how_to_start_one() -> None:
+    done = run("ctl", "status")
+
+    assert "start one with `tradingbot up`" in str(done.exception)
+
+
+def test_an_unknown_service_is_refused() -> None:
+    assert run("run", "oracle").exit_code == 2
