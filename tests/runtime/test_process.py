@@ -11,6 +11,7 @@ import textwrap
 
 import pytest
 
+from tradingbot.bus.errors import IdentityMismatch
 from tradingbot.runtime.process import SERVICES, ExitCode, Process, load_service, run_until_stopped
 from tradingbot.runtime.settings import ServiceSettings
 
@@ -52,6 +53,23 @@ async def test_a_service_that_raises_has_failed_and_its_error_is_logged(capfd: p
 
     assert await outcome(run) is ExitCode.FAILED
     assert "the reason" in capfd.readouterr().err
+
+
+async def test_the_one_error_of_a_service_that_runs_loops_is_logged_as_itself(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    async def loop() -> None:
+        raise IdentityMismatch("this Redis belongs to another bot")
+
+    async def run(process: Process) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(loop())
+            await process.stop.wait()
+
+    assert await outcome(run) is ExitCode.FAILED
+    logged = capfd.readouterr().err
+    assert "this Redis belongs to another bot" in logged
+    assert "Traceback" not in logged
 
 
 @pytest.mark.parametrize("service", SERVICES)

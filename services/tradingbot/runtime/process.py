@@ -126,7 +126,7 @@ def _outcome(task: asyncio.Task[None], *, stopped: bool, log: structlog.stdlib.B
     if task.cancelled():
         log.error("cancelled")
         return ExitCode.FAILED
-    error = task.exception()
+    error = _single(task.exception())
     if isinstance(error, SettingsError):
         raise error
     if error is not None:
@@ -138,6 +138,13 @@ def _outcome(task: asyncio.Task[None], *, stopped: bool, log: structlog.stdlib.B
         log.error("returned_before_stop")
         return ExitCode.FAILED
     return ExitCode.DONE
+
+
+def _single(error: BaseException | None) -> BaseException | None:
+    """The one error inside of task groups that had but one to tell; services run their loops in such groups."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 @contextlib.contextmanager
