@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +12,12 @@ import httpx
 import pytest
 
 from paper.conftest import ALICE, ALICE_KEY
-from support.paper import SYMBOLS, PaperProcess, SetPrices, Trader, order, paper_exchange, paper_process
+from support.paper import SYMBOLS, Paper, PaperProcess, SetPrices, Trader, order, paper_exchange, paper_process
+from tradingbot.paper.decimals import wire
+from tradingbot.paper.options import PaperOptions
 from tradingbot.paper.prices import SyntheticPrices
-from tradingbot.paper.venue import OtherPrices
+from tradingbot.paper.server import _until_stopped, serving
+from tradingbot.paper.venue import OtherPrices, StoreBroken
 from tradingbot.runtime.clock import ManualClock, SystemClock
 
 
@@ -44,8 +50,8 @@ async def test_everything_acknowledged_before_sigkill_is_there_after_the_restart
     async with paper_process(data_dir=tmp_path, accounts=[ALICE]) as process:
         trader = Trader(Remote(process), ALICE_KEY)  # type: ignore[arg-type]
         mid = float((await trader.paper.info("allMids"))["SOL"])
-        await trader.place(order(5, "buy", "1", f"{mid * 1.02:.2f}", tif="Ioc"))
-        low = f"{mid * 0.8:.1f}"
+        await trader.place(order(5, "buy", "1", wire(Decimal(f"{mid * 1.02:.2f}")), tif="Ioc"))
+        low = wire(Decimal(f"{mid * 0.8:.1f}"))
 
         before = await state_of(trader)
         for index in range(20):
@@ -109,3 +115,25 @@ async def test_a_data_folder_refuses_other_prices(tmp_path: Path) -> None:
     with pytest.raises(OtherPrices):
         async with paper_exchange(prices=source, accounts=[ALICE], data_dir=tmp_path, prices_name="synthetic:8"):
             pass
+
+
+async def test_an_exchange_that_cannot_write_acknowledges_nothing_and_stops(tmp_path: Path) -> None:
+    stop = asyncio.Event()
+    options = PaperOptions(port=0, data_dir=tmp_path, accounts=(ALICE,))
+    clock = ManualClock()
+    source = SetPrices()
+    async with serving(options, clock=clock, prices=source) as running:
+        paper = Paper(running, clock)
+        trader = Trader(paper, ALICE_KEY)
+        running.venue.store.close()
+        refused = await trader.post(trader.signed({"type": "noop"}))
+        until = asyncio.create_task(_until_stopped(stop, running.tasks))
+        await clock.advance(1)
+
+        with pytest.raises((StoreBroken, sqlite3.Error)):
+            await asyncio.wait_for(until, 5)
+        running.venue._unwritten = sqlite3.OperationalError()
+
+    assert refused.status_code == 500
+    async with paper_exchange(prices=source, clock=clock, accounts=[ALICE], data_dir=tmp_path) as paper:
+        assert paper.log("action") == []

@@ -65,6 +65,8 @@ class Running:
     port: int
     http_url: str
     ws_url: str
+    tasks: tuple[asyncio.Task[None], ...]
+    """What keeps it going; none of them may fail."""
 
 
 @contextlib.asynccontextmanager
@@ -98,6 +100,7 @@ async def serving(options: PaperOptions, *, clock: Clock, prices: PriceSource) -
             port=port,
             http_url=f"http://{options.host}:{port}",
             ws_url=f"ws://{options.host}:{port}/ws",
+            tasks=tuple(tasks),
         )
     finally:
         stop.set()
@@ -118,6 +121,7 @@ async def run_paper(options: PaperOptions, *, clock: Clock, stop: asyncio.Event)
         PricesError: the prices cannot be used.
         OtherPrices: the data folder belongs to another price source.
         OSError: the port is taken.
+        sqlite3.Error: the state could not be written.
     """
     prices = load_prices(
         options.prices,
@@ -126,8 +130,8 @@ async def run_paper(options: PaperOptions, *, clock: Clock, stop: asyncio.Event)
         data_dir=options.data_dir,
         speed=clock.speed,
     )
-    async with serving(options, clock=clock, prices=prices):
-        await stop.wait()
+    async with serving(options, clock=clock, prices=prices) as running:
+        await _until_stopped(stop, running.tasks)
 
 
 class _Protocol(H11Protocol):
@@ -187,6 +191,18 @@ def _config(app: Starlette) -> uvicorn.Config:
         timeout_keep_alive=180,
         timeout_graceful_shutdown=2,
     )
+
+
+async def _until_stopped(stop: asyncio.Event, tasks: tuple[asyncio.Task[None], ...]) -> None:
+    stopping = asyncio.ensure_future(stop.wait())
+    pending: set[asyncio.Future[Any]] = {stopping, *tasks}
+    try:
+        while not stopping.done():
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    finally:
+        stopping.cancel()
 
 
 async def _until_started(server: uvicorn.Server, task: asyncio.Task[None]) -> None:

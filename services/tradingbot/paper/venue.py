@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -39,6 +40,10 @@ class OtherPrices(Permanent):
     """The data folder belongs to another price source."""
 
 
+class StoreBroken(Permanent):
+    """Memory is ahead of the disk: the exchange must stop, and starts again from what was written."""
+
+
 class Venue:
     """One running paper exchange."""
 
@@ -56,6 +61,7 @@ class Venue:
         self.faults = Faults(options.faults, seed=options.seed)
         self.ip_budget = IpBudget(options.ip_weight_per_min, now_ms=clock.now_ms())
         self.listeners: list[Listener] = []
+        self._unwritten: sqlite3.Error | None = None
         self.engine.open_accounts(clock.now_ms())
         self.turn()
 
@@ -72,9 +78,15 @@ class Venue:
 
     def commit(self) -> None:
         """Write what changed, then tell the listeners."""
+        if self._unwritten is not None:
+            raise StoreBroken(f"the exchange's file could not be written: {self._unwritten}")
         changes, events = self.engine.world.drain()
         if changes:
-            self.store.commit(changes, self.engine.world)
+            try:
+                self.store.commit(changes, self.engine.world)
+            except sqlite3.Error as error:
+                self._unwritten = error
+                raise
         if events:
             for listener in self.listeners:
                 listener(events)
@@ -98,8 +110,12 @@ class Venue:
             await self.clock.sleep(max(self.options.tick_ms / 1000, LEAST_TURN_REAL_S * self.clock.speed))
 
     def close(self) -> None:
-        self.commit()
-        self.store.close()
+        """Write what is left and close the file."""
+        try:
+            if self._unwritten is None:
+                self.commit()
+        finally:
+            self.store.close()
 
     def add_fault(self, fault: Fault) -> None:
         """Put a rule into force; a post-only period starts at once."""
