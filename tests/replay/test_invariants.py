@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replay import case
+from support import case
 from tradingbot.bus.names import Stream
 from tradingbot.domain import messages as m
 from tradingbot.domain.modes import ModeSource

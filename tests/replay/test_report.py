@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replay import case
+from support import case
 from tradingbot.replay.report import Report, latencies, percentile
 from tradingbot.replay.verify import judge
 

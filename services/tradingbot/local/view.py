@@ -160,7 +160,7 @@ def _table(rows: Iterable[CycleRow]) -> Table:
             row.cycle_id[9:13] + "Z",
             Text(str(row.mode or ""), style=_MODE_STYLES.get(row.mode, "") if row.mode else ""),
             _weights(row.targets),
-            _weights(row.approved),
+            "= target" if row.approved is not None and row.approved == row.targets else _weights(row.approved),
             ", ".join(row.clamps) or "",
             str(len(row.orders) or ""),
             str(row.fills or ""),

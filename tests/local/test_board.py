@@ -1,0 +1,102 @@
+"""The live table: a cycle has happened when features, target, approval and plan bear its id."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from support import case
+from tradingbot.bus.names import Stream
+from tradingbot.domain import messages as m
+from tradingbot.domain.modes import Mode, ModeSource
+from tradingbot.local.board import Board
+from tradingbot.local.view import Facts, PlainView, line, make_view, render
+
+CHAIN = (Stream.FEATURES, Stream.TARGET, Stream.APPROVED, Stream.PLAN)
+
+
+def board_of(*streams: Stream) -> Board:
+    board = Board(cycle_seconds=60)
+    evidence = case.sound()
+    for stream in streams:
+        for record in evidence.streams[stream]:
+            board.see(stream, record.raw)
+    return board
+
+
+def text_of(board: Board, facts: Facts) -> str:
+    console = Console(file=io.StringIO(), width=160)
+    console.print(render(board, facts))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_cycle_has_happened_once_all_four_bear_its_id() -> None:
+    for count in range(4):
+        assert board_of(*CHAIN[:count]).happened == 0
+    assert board_of(*CHAIN).happened == 1
+    assert board_of(*reversed(CHAIN)).happened == 1
+    assert board_of(*CHAIN, *CHAIN).happened == 1
+
+
+def test_in_halt_a_cycle_happens_without_a_plan() -> None:
+    board = board_of(Stream.FEATURES, Stream.TARGET)
+    halt = m.ApprovedTargetPortfolio(
+        mode=Mode.HALT,
+        approved_targets=(),
+        rejections=(),
+        risk_summary=m.RiskSummary(gross=0, net=0, turnover=0, flags=()),
+        mode_source=ModeSource.PERSON,
+    )
+    board.see(Stream.APPROVED, case.record(Stream.APPROVED, halt, at=30).raw)
+
+    assert board.happened == 1
+
+
+def test_minutes_inside_a_longer_cycle_are_no_cycles() -> None:
+    board = Board(cycle_seconds=7200)
+    for record in case.sound().streams[Stream.FEATURES]:
+        board.see(Stream.FEATURES, record.raw)
+    assert len(board.rows) == 1
+
+    odd = case.sound().streams[Stream.FEATURES][0].raw.replace("16:00:00", "16:01:00")
+    board.see(Stream.FEATURES, odd)
+
+    assert len(board.rows) == 1
+
+
+def test_orders_fills_and_fees_are_counted_once_an_order() -> None:
+    (row,) = board_of(*CHAIN, Stream.ORDERS, Stream.REPORTS).rows
+
+    assert (len(row.orders), row.fills, row.rejected) == (1, 1, 0)
+    assert str(row.fees_usd) == "0.2"
+
+
+def test_the_table_says_where_prices_come_from_and_what_the_mode_is() -> None:
+    board = board_of(*CHAIN, Stream.ORDERS, Stream.REPORTS, Stream.SNAPSHOT)
+    shown = text_of(board, Facts(prices="synthetic", mode=Mode.HALT, mode_reason="drawdown", dry_run=True, speed=30))
+
+    for text in ("SYNTHETIC PRICES", "HALT", "drawdown", "DRY RUN", "30× speed", "BTC +5.0%", "10,000.00"):
+        assert text in shown
+
+
+def test_without_a_terminal_each_cycle_gets_one_line_when_the_next_has_begun() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    view = make_view(console)
+    board = board_of(*CHAIN, Stream.ORDERS, Stream.REPORTS, Stream.SNAPSHOT)
+    facts = Facts(prices="recorded")
+
+    view.show(board, facts)
+    assert isinstance(view, PlainView)
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue() == ""
+
+    later = case.sound().streams[Stream.TARGET][0].raw.replace("20260218T1600Z", "20260218T1601Z")
+    board.see(Stream.TARGET, later)
+    for _ in range(2):
+        view.show(board, facts)
+
+    (printed,) = console.file.getvalue().splitlines()
+    assert printed == line(board.rows[0], facts)
+    assert "prices RECORDED" in printed
