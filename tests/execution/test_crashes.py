@@ -14,6 +14,7 @@ from tradingbot.bus.control import read_applied
 from tradingbot.bus.library import load_library
 from tradingbot.domain.messages import Command, ReportStatus
 from tradingbot.execution.sender import Sender
+from tradingbot.execution.sending import ActionSender
 from tradingbot.execution.tracker import Tracker
 
 
@@ -36,18 +37,18 @@ class Hang:
 
 
 @pytest.mark.parametrize(
-    ("method", "after", "filled"),
+    ("owner", "method", "after", "filled"),
     [
-        ("_record", False, 0),  # committed, not sent
-        ("_send", True, 2),  # sent and answered, not recorded
-        ("_finish", False, 2),  # the report not written
-        ("_finish", True, 2),  # all written
+        (Sender, "_record", False, 0),  # committed, not sent
+        (ActionSender, "_send", True, 2),  # sent and answered, not recorded
+        (Sender, "_finish", False, 2),  # the report not written
+        (Sender, "_finish", True, 2),  # all written
     ],
 )
 async def test_a_kill_at_any_step_of_the_sender_leaves_one_order_and_one_end(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, method: str, after: bool, filled: int
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, owner: type, method: str, after: bool, filled: int
 ) -> None:
-    hang = Hang(monkeypatch, Sender, method, after=after)
+    hang = Hang(monkeypatch, owner, method, after=after)
     await bench.ready(twap_slices=1, replace_once=False)
     async with bench.doomed():
         await bench.begun()
@@ -205,3 +206,25 @@ def as_async(look: Any) -> Any:
         return look()
 
     return looked
+
+
+async def test_what_can_never_be_sent_becomes_a_dead_letter_and_the_stream_goes_on(bench: Bench) -> None:
+    await bench.ready(twap_slices=1)
+    async with bench.trading():
+        await bench.begun()
+        await bench.redis.xadd("exec.orders", {"p": "{not json"})
+        await bench.next_cycle()
+        await bench.approve(BTC=0.12)
+        await bench.until_reports(lambda found: any(e.status is ReportStatus.FILLED for e in found))
+        (intent,) = await bench.intents_valid()
+        await bench.say("exec.orders", intent.model_copy(update={"action_id": "nobody's"}), source="execution")
+        await bench.say("exec.orders", intent.model_copy(update={"action_id": "part", "action_size": 3}))
+
+        async def buried() -> bool:
+            return await bench.redis.xlen("dlq.exec.orders") == 3
+
+        await bench.until(buried)
+        await bench.until_read("exec.orders", "exec_orders_grp")
+
+    assert len(bench.orders_sent()) == 1
+    assert len(await bench.audits("dlq")) == 3

@@ -89,7 +89,7 @@ def test_an_intent_bears_everything_that_tells_it_apart() -> None:
     assert {each.action for each in intents} == {OrderAction.PLACE}
     assert all(each.reference_mid == MIDS[each.symbol] and each.lease_token == 3 for each in intents)
     assert all(each.cloid.startswith("0x") and len(each.cloid) == 34 for each in intents)
-    assert {each.reason for each in cancel_intents("c", draft.orders, reason="timeout")} == {"timeout"}
+    assert {each.reason for each in cancel_intents("c", draft.orders, reason="timeout", lease_token=4)} == {"timeout"}
 
 
 def test_a_replacement_is_for_the_rest_with_half_the_guard_and_a_name_of_its_own() -> None:

@@ -145,6 +145,18 @@ async def test_a_rate_limited_slice_is_skipped_and_told(bench: Bench) -> None:
     await check_invariants(bench)
 
 
+async def test_a_bucket_that_holds_too_little_lets_as_many_through_as_it_holds(bench: Bench) -> None:
+    await bench.ready(twap_slices=1, max_orders_per_min=2)
+    async with bench.trading():
+        await bench.begun()
+        await bench.next_cycle()
+        await bench.approve(BTC=0.12, ETH=0.12, SOL=0.12)
+        await bench.until(lambda: bench.audits("rate_limited"))
+        await bench.until_reports(lambda found: sum(e.status is ReportStatus.FILLED for e in found) == 2)
+
+    await check_invariants(bench)
+
+
 async def test_intents_never_leave_the_limits_in_force(bench: Bench) -> None:
     """The approval asks for more than the caps that execution reads: what does not fit is not placed."""
     await bench.params(risk=RiskParams(max_gross=0.4, max_net=0.2, caps={}, default_cap=0.1), twap_slices=2)

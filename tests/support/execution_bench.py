@@ -18,10 +18,10 @@ from support.paper import ACCOUNT, Paper, SetPrices, paper_exchange
 from support.servers import Server
 from support.stage import BOT_ID, JumpClock, Stage
 from tradingbot.bus.control import Applied, issue, read_applied
-from tradingbot.bus.names import Key, Stream
+from tradingbot.bus.names import PAYLOAD_FIELD, Key, Stream
 from tradingbot.bus.params import write_params
 from tradingbot.domain.cycles import cycle_id_at, from_ms
-from tradingbot.domain.envelope import message
+from tradingbot.domain.envelope import Message, message
 from tradingbot.domain.messages import (
     ApprovedTargetPortfolio,
     AuditRecord,
@@ -202,6 +202,15 @@ class Bench(Stage):
 
     async def intents(self) -> list[OrderIntent]:
         return await self.read(Stream.ORDERS, OrderIntent)
+
+    async def intents_valid(self) -> list[OrderIntent]:
+        """Those that parse: a test may have written others."""
+        rows: Any = await self.redis.xrange(Stream.ORDERS)
+        return [
+            Message[OrderIntent].read(fields[PAYLOAD_FIELD]).data
+            for _, fields in rows
+            if fields[PAYLOAD_FIELD].startswith('{"env"')
+        ]
 
     async def plans(self) -> list[ExecutionPlan]:
         return await self.read(Stream.PLAN, ExecutionPlan)

@@ -17,6 +17,7 @@ from tradingbot.execution.intents import (
     cancel_intents,
     draft_replacements,
     draft_slices,
+    of_action,
     place_action_id,
     place_intents,
 )
@@ -38,6 +39,7 @@ class Terms:
     """The venue's clock minus ours: expiresAfter counts by the venue's."""
     min_nonce: int
     file_mode: Mode
+    lease_token: int
 
 
 def place(ledger: Ledger, draft: Draft, *, params: ExecutionParams, terms: Terms) -> Change:
@@ -62,38 +64,19 @@ def cancel(
     asked = [apply(each, Asked(at_ms=now_ms)).order for each in orders]
     return Change(
         ledger=ledger.with_orders(asked),
-        intents=cancel_intents(action_id, orders, reason=reason),
+        intents=cancel_intents(action_id, orders, reason=reason, lease_token=terms.lease_token),
         stamp=_stamp(action_id, orders, ttl_ms=None, terms=terms),
         takes=[_take("cancels", len(orders), per_min=params.max_cancels_per_min)],
     )
 
 
-def cancel_strays(ledger: Ledger, strays: Sequence[VenueOrder], *, lease_token: int, terms: Terms) -> Change:
+def cancel_strays(ledger: Ledger, strays: Sequence[VenueOrder], *, terms: Terms) -> Change:
     """The change that cancels own orders at the venue that the log does not know."""
-    action_id = f"stray-{strays[0].cloid}-{lease_token}"
-    intents = [
-        OrderIntent(
-            action=OrderAction.CANCEL,
-            client_order_id=f"stray:{each.cloid}",
-            symbol=each.symbol,
-            side=each.side,
-            qty=each.size,
-            limit_px=each.limit_px,
-            tif=each.tif or "Gtc",
-            slice_ref="",
-            reason="unknown_to_log",
-            cloid=(each.cloid or "").lower(),
-            action_id=action_id,
-            action_index=index,
-            action_size=len(strays),
-            lease_token=lease_token,
-            exchange_order_id=str(each.oid),
-        )
-        for index, each in enumerate(strays)
-    ]
+    action_id = f"stray-{strays[0].cloid}-{terms.lease_token}"
+    intents = [_stray_intent(each, lease_token=terms.lease_token) for each in strays]
     assets = ",".join(str(terms.specs[each.symbol].asset_id) for each in strays)
     stamp = ActionStamp(action_id, None, {"asset_ids": assets}, min_nonce=terms.min_nonce)
-    return Change(ledger=ledger, intents=intents, stamp=stamp)
+    return Change(ledger=ledger, intents=of_action(action_id, intents), stamp=stamp)
 
 
 def place_flatten(ledger: Ledger, draft: Draft, *, params: ExecutionParams, terms: Terms) -> Change:
@@ -112,8 +95,11 @@ def anything_due(ledger: Ledger, *, now_ms: int, reductions: bool) -> bool:
     return any(each.slice.reduce_only is reductions for each in works)
 
 
-def work_due(ledger: Ledger, desk: Desk, *, terms: Terms, reductions: bool) -> Change | None:
-    """Place what is due, the reductions or the increases of it, and give up what cannot be placed."""
+def work_due(ledger: Ledger, desk: Desk, *, terms: Terms, reductions: bool, most: int | None = None) -> Change | None:
+    """Place what is due, the reductions or the increases of it, and give up what cannot be placed.
+
+    ``most`` bounds how many orders are placed; None places all.
+    """
     plan = ledger.plan
     if plan is None:
         return None
@@ -121,6 +107,7 @@ def work_due(ledger: Ledger, desk: Desk, *, terms: Terms, reductions: bool) -> C
     first = [each for each in due(ledger, now_ms=desk.now_ms) if each.slice.reduce_only is reductions]
     if not again and not first:
         return None
+    again, first = again[:most], first[: None if most is None else max(0, most - len(again))]
     second = draft_replacements(ledger, plan, again, desk)
     draft = draft_slices(ledger.with_orders(second.orders), plan, first, desk)
     together = Draft(orders=(*second.orders, *draft.orders), refused={**second.refused, **draft.refused})
@@ -164,6 +151,23 @@ def _given_up(plan: CurrentPlan, name: str, reason: str) -> AuditRecord:
         level=AuditLevel.WARNING,
         cause=name,
         details={"client_order_id": name, "reason": reason, "cycle_id": plan.cycle_id},
+    )
+
+
+def _stray_intent(order: VenueOrder, *, lease_token: int) -> OrderIntent:
+    return OrderIntent(
+        action=OrderAction.CANCEL,
+        client_order_id=f"stray:{order.cloid}",
+        symbol=order.symbol,
+        side=order.side,
+        qty=order.size,
+        limit_px=order.limit_px,
+        tif=order.tif or "Gtc",
+        slice_ref="",
+        reason="unknown_to_log",
+        cloid=(order.cloid or "").lower(),
+        lease_token=lease_token,
+        exchange_order_id=str(order.oid),
     )
 
 

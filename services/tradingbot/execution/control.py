@@ -20,6 +20,7 @@ from tradingbot.execution.book import Book
 from tradingbot.execution.failclosed import own_open_orders
 from tradingbot.execution.flatten import Flattener
 from tradingbot.execution.gate import Gate
+from tradingbot.execution.intents import FLATTEN
 from tradingbot.execution.ledger import Ledger, Order, Stage
 from tradingbot.execution.mode_reader import ModeReader
 from tradingbot.execution.sender import Sender
@@ -33,6 +34,8 @@ from tradingbot.venue.errors import VenueError
 WATCH_EVERY_S = 0.5
 """How often the mode keys are read without a command: a person's mode may lapse silently."""
 ASK_AGAIN_MS = 1000
+LOOK_AGAIN_MS = 3000
+"""How often the venue's open orders are asked for while something else is still waited for."""
 
 
 class Control:
@@ -61,6 +64,8 @@ class Control:
         self._modes = modes
         self._clock = book.bus.clock
         self._changed = book.watch()
+        self._looked_ms = 0
+        """When the venue's open orders were last asked for."""
         self.applied = Applied(mode=Mode.HALT, reason="starting")
 
     # ---------------------------------------------------------------- reading the modes
@@ -140,11 +145,13 @@ class Control:
     def _forbidden(self) -> list[Order]:
         """Live orders that must not rest under the present mode."""
         live = [each for each in self._book.ledger.live() if each.outcome is None and each.stage is not Stage.INTENT]
-        if self._gate.stops or self._gate.mode.mode is Mode.HALT:
-            return [each for each in live if each.reason != "FLATTEN"]
-        if self._gate.mode.mode is Mode.REDUCE_ONLY:
-            return [each for each in live if not each.reduce_only]
-        return []
+        match self._gate.strictness:
+            case Mode.HALT:
+                return [each for each in live if each.reason != FLATTEN]
+            case Mode.REDUCE_ONLY:
+                return [each for each in live if not each.reduce_only]
+            case _:
+                return []
 
     def _to_cancel(self) -> list[Order]:
         """The forbidden orders whose cancellation was not asked for, or long ago."""
@@ -167,6 +174,9 @@ class Control:
             return
         if any(each.stage is Stage.OPEN and each.outcome is None for each in self._book.ledger.live()):
             return
+        if self._clock.now_ms() - self._looked_ms < self._scaled(LOOK_AGAIN_MS, 200) and not self._nothing_can_come():
+            return
+        self._looked_ms = self._clock.now_ms()
         own, _ = await own_open_orders(self._venue, bot_id=self._bus.bot_id)
         strays = [each for each in own if (each.cloid or "").lower() not in self._book.ledger.orders]
         await cancel_strays_of(self._book, strays, terms=self._worker.terms())

@@ -7,9 +7,11 @@ the last one (``VenueLink.min_nonce``), so that a later action never bears a sma
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from tradingbot.domain.ids import Cloid, is_own
 from tradingbot.execution.venue_link import VenueLink
+from tradingbot.runtime import metrics
 from tradingbot.runtime.clock import Clock
 from tradingbot.venue.budget import MAX_BATCH
 from tradingbot.venue.errors import VenueError
@@ -17,6 +19,7 @@ from tradingbot.venue.models import VenueOrder
 from tradingbot.venue.wire import cancel_by_cloid_action
 
 RETRY_S = 0.25
+LOOK_AGAIN_S = 2.0
 
 
 async def own_open_orders(venue: VenueLink, *, bot_id: str) -> tuple[list[VenueOrder], list[VenueOrder]]:
@@ -27,18 +30,25 @@ async def own_open_orders(venue: VenueLink, *, bot_id: str) -> tuple[list[VenueO
 
 
 async def cancel_without_bus(venue: VenueLink, *, bot_id: str, clock: Clock, until: asyncio.Event) -> int:
-    """Cancel own open orders until the venue shows none, or ``until`` is set; returns how many cancels were sent."""
+    """Cancel own open orders until ``until`` is set; returns how many cancels were sent.
+
+    It goes on looking while the bus is away: an order that was in flight when it went may still arrive.
+    """
     sent = 0
     while venue.signer is not None and not until.is_set():
+        wait_s = RETRY_S
         try:
             own, _ = await own_open_orders(venue, bot_id=bot_id)
-            if not own:
-                return sent
-            await _send_cancels(venue, own[:MAX_BATCH], now_ms=clock.now_ms())
-            sent += len(own[:MAX_BATCH])
-        except VenueError:
-            pass  # asked again: an order that stays open is the one thing that must not be
-        await clock.sleep_real(RETRY_S)
+            if own:
+                await _send_cancels(venue, own[:MAX_BATCH], now_ms=clock.now_ms())
+                sent += len(own[:MAX_BATCH])
+            else:
+                wait_s = LOOK_AGAIN_S
+        except VenueError as error:
+            metrics.count_error(error)  # asked again: an order that stays open is the one thing that must not be
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await until.wait()
     return sent
 
 

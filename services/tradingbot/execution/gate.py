@@ -6,7 +6,19 @@ this process can still say no, so the sender asks the gate, without waiting, rig
 
 from __future__ import annotations
 
-from tradingbot.domain.modes import EffectiveMode, Mode, ModeSource
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tradingbot.domain.modes import EffectiveMode, Mode, ModeSource, strictest
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A reason of our own to place less."""
+
+    reason: str
+    mode: Mode = Mode.HALT
+    """REDUCE_ONLY lets reductions pass."""
 
 
 class Gate:
@@ -14,17 +26,27 @@ class Gate:
 
     def __init__(self) -> None:
         self.mode = EffectiveMode(mode=Mode.HALT, source=ModeSource.LOCAL, reason="starting")
-        self._stops: dict[str, str] = {"starting": "earlier orders are not accounted for yet"}
+        self._stops: dict[str, Stop] = {"starting": Stop("earlier orders are not accounted for yet")}
 
     @property
-    def stops(self) -> dict[str, str]:
+    def stops(self) -> Mapping[str, str]:
         """Our own reasons to place nothing, by name; they write no key."""
-        return dict(self._stops)
+        return {name: each.reason for name, each in self._stops.items() if each.mode is Mode.HALT}
 
-    def stop(self, name: str, reason: str) -> bool:
-        """Place nothing until ``lift``; True when this is new."""
+    @property
+    def reduces_only(self) -> bool:
+        """True when a reason of our own lets only reductions pass."""
+        return any(each.mode is Mode.REDUCE_ONLY for each in self._stops.values())
+
+    @property
+    def strictness(self) -> Mode:
+        """The strictest of the mode and our own stops."""
+        return strictest(self.mode.mode, *(each.mode for each in self._stops.values()))
+
+    def stop(self, name: str, reason: str, *, mode: Mode = Mode.HALT) -> bool:
+        """Place nothing (or only reductions) until ``lift``; True when this is new."""
         new = name not in self._stops
-        self._stops[name] = reason
+        self._stops[name] = Stop(reason, mode)
         return new
 
     def lift(self, name: str) -> bool:
@@ -35,10 +57,10 @@ class Gate:
         """Why an order that may be placed up to mode ``at_most`` must not be sent now; None when it may."""
         if at_most is Mode.HALT:
             # Flatten orders are placed because of a HALT; only a lost bus or lease stops them.
-            return self._stops.get("redis")
-        if self._stops:
-            name, reason = next(iter(self._stops.items()))
-            return f"{name}: {reason}"
+            return self._stops["redis"].reason if "redis" in self._stops else None
+        for name, each in self._stops.items():
+            if each.mode.rank > at_most.rank:
+                return f"{name}: {each.reason}"
         if self.mode.mode.rank > at_most.rank:
             return f"{self.mode.mode} by {self.mode.source}: {self.mode.reason}".rstrip(": ")
         return None

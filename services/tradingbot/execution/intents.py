@@ -132,18 +132,20 @@ def draft_flatten(positions: Mapping[str, Decimal], *, cycle_id: str, guard_bps:
 
 def place_intents(action_id: str, orders: Sequence[Order]) -> list[OrderIntent]:
     """The entries of a PLACE action."""
-    return [
-        _intent(each, OrderAction.PLACE, action_id=action_id, index=index, size=len(orders), reason=each.reason)
-        for index, each in enumerate(orders)
-    ]
+    places = [_intent(each, OrderAction.PLACE, reason=each.reason, lease_token=each.lease_token) for each in orders]
+    return of_action(action_id, places)
 
 
-def cancel_intents(action_id: str, orders: Sequence[Order], *, reason: str) -> list[OrderIntent]:
-    """The entries of a CANCEL action."""
-    return [
-        _intent(each, OrderAction.CANCEL, action_id=action_id, index=index, size=len(orders), reason=reason)
-        for index, each in enumerate(orders)
-    ]
+def cancel_intents(action_id: str, orders: Sequence[Order], *, reason: str, lease_token: int) -> list[OrderIntent]:
+    """The entries of a CANCEL action; the lease is the one that asks, not the one that placed the order."""
+    cancels = [_intent(each, OrderAction.CANCEL, reason=reason, lease_token=lease_token) for each in orders]
+    return of_action(action_id, cancels)
+
+
+def of_action(action_id: str, intents: Sequence[OrderIntent]) -> list[OrderIntent]:
+    """Each entry names its action, its place in it, and how many there are."""
+    named = {"action_id": action_id, "action_size": len(intents)}
+    return [each.model_copy(update={**named, "action_index": index}) for index, each in enumerate(intents)]
 
 
 def place_action_id(orders: Sequence[Order]) -> str:
@@ -273,7 +275,7 @@ def _fit(order: Order, known: Mapping[str, Exposure], *, plan: CurrentPlan, spec
     return order.model_copy(update={"qty": qty})
 
 
-def _intent(order: Order, action: OrderAction, *, action_id: str, index: int, size: int, reason: str) -> OrderIntent:
+def _intent(order: Order, action: OrderAction, *, reason: str, lease_token: int) -> OrderIntent:
     return OrderIntent(
         action=action,
         client_order_id=order.client_order_id,
@@ -288,10 +290,7 @@ def _intent(order: Order, action: OrderAction, *, action_id: str, index: int, si
         cloid=order.cloid,
         reduce_only=order.reduce_only,
         reference_mid=order.reference_mid,
-        action_id=action_id,
-        action_index=index,
-        action_size=size,
-        lease_token=order.lease_token,
+        lease_token=lease_token,
         exchange_order_id=order.oid,
         dry_run=order.dry_run,
     )

@@ -93,7 +93,8 @@ class Planner:
         mode, self.params, desk = await asyncio.gather(
             self._modes.read(), read_params(self._bus.redis), self._worker.desk()
         )
-        strict = strictest(mode.mode, entry.data.mode, self._gate.mode.mode)
+        own = Mode.REDUCE_ONLY if self._gate.reduces_only else Mode.NORMAL
+        strict = strictest(mode.mode, entry.data.mode, self._gate.mode.mode, own)
         if self.params is None:
             return Outcome(audits=(_told(cycle_id, "there are no parameters yet", level=AuditLevel.ERROR),))
         if strict is Mode.HALT:

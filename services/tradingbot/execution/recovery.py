@@ -16,7 +16,8 @@ from tradingbot.execution.failclosed import own_open_orders
 from tradingbot.execution.gate import Gate
 from tradingbot.execution.ledger import Order, Stage
 from tradingbot.execution.orders import Lost
-from tradingbot.execution.sender import LONGEST_TTL_MS, Sender
+from tradingbot.execution.sender import Sender
+from tradingbot.execution.sending import LONGEST_TTL_MS
 from tradingbot.execution.strays import cancel_strays_of
 from tradingbot.execution.tracker import Tracker
 from tradingbot.execution.venue_link import VenueLink
@@ -26,7 +27,7 @@ from tradingbot.runtime.clock import guard_against_real_slowness
 from tradingbot.venue.errors import VenueError
 from tradingbot.venue.models import VenueOrder
 
-ASK_AGAIN_MS = 1000
+ASK_AGAIN_MS = 2000
 
 
 class Recovery:
@@ -51,6 +52,8 @@ class Recovery:
         self._worker = worker
         self._clock = book.bus.clock
         self._changed = book.watch()
+        self._told: set[int] = set()
+        """Foreign orders that were told, by oid."""
         self.not_before: str = ""
         """The first cycle that may be planned; empty when any may."""
 
@@ -103,10 +106,12 @@ class Recovery:
         return found is not None and "asked_too_early" not in found.unsettled.values()
 
     async def _tell_foreign(self, foreign: Sequence[VenueOrder]) -> None:
-        if not foreign:
+        news = [each for each in foreign if each.oid not in self._told]
+        if not news:
             return
-        details = {"orders": [{"oid": each.oid, "symbol": each.symbol, "cloid": each.cloid} for each in foreign]}
-        record = AuditRecord(kind="foreign_order", level=AuditLevel.WARNING, cause=str(foreign[0].oid), details=details)
+        self._told |= {each.oid for each in news}
+        details = {"orders": [{"oid": each.oid, "symbol": each.symbol, "cloid": each.cloid} for each in news]}
+        record = AuditRecord(kind="foreign_order", level=AuditLevel.WARNING, cause=str(news[0].oid), details=details)
         await self._book.change(lambda ledger: Change(ledger=ledger, audits=(record,)), cycle_id=self._cycle_id())
 
     async def _pause(self) -> None:

@@ -124,7 +124,7 @@ class Execution:
         self.book = Book(bus, bus.cell(Ledger, Ledger()))
         self._control_redis = connect(settings.redis_url, client_name=f"{process.service}-control")
         modes = ModeReader(self._control_redis, mode_file=settings.mode_file)
-        self.sender = Sender(redis=bus.redis, book=self.book, venue=venue, gate=self.gate)
+        self.sender = Sender(book=self.book, venue=venue, gate=self.gate)
         self.tracker = Tracker(
             book=self.book,
             venue=venue,
@@ -199,6 +199,7 @@ class Execution:
             self.control.watch(),
             self.control.enforce(),
             self.watchdog.run(),
+            self.watchdog.watch_actions(),
             self.recovery.run(),
             self.preflight.run(),
             self._watch_lease(),

@@ -13,7 +13,7 @@ from tradingbot.venue.models import VenueOrder
 
 async def cancel_strays_of(book: Book, strays: Sequence[VenueOrder], *, terms: Terms) -> None:
     """Write the intents that cancel them; the sender carries them out."""
-    cycle_id, token = book.bus.cycle_id(), book.bus.lease.token
+    cycle_id = book.bus.cycle_id()
     for start in range(0, len(strays), MAX_BATCH):
-        decide = partial(cancel_strays, strays=strays[start : start + MAX_BATCH], lease_token=token, terms=terms)
+        decide = partial(cancel_strays, strays=strays[start : start + MAX_BATCH], terms=terms)
         await book.change(decide, cycle_id=cycle_id)

@@ -10,16 +10,21 @@ from tradingbot.bus.errors import bus_errors
 from tradingbot.bus.names import Key
 from tradingbot.domain.envelope import Message
 from tradingbot.domain.messages import AuditLevel, AuditRecord, StateSnapshot
+from tradingbot.domain.modes import Mode
 from tradingbot.execution.book import Book, Change
 from tradingbot.execution.gate import Gate
 from tradingbot.execution.ledger import Ledger
 from tradingbot.execution.venue_link import VenueLink
 from tradingbot.execution.worker import Worker
 from tradingbot.runtime.clock import guard_against_real_slowness
+from tradingbot.venue.errors import VenueError
 
 SNAPSHOT_AGE_MS = 30_000
 SKEW_MS = 1000
 LOOK_EVERY_S = 1.0
+BUDGET_EVERY_MS = 300_000
+ACTIONS_RESERVE = 200
+"""Actions of the account's budget that are kept for reductions; cancels have a higher limit of their own."""
 
 
 class Watchdog:
@@ -40,8 +45,25 @@ class Watchdog:
             await self._look("skew", self._skew_trouble())
             await self._clock.sleep_real(LOOK_EVERY_S)
 
-    async def _look(self, name: str, trouble: str | None) -> None:
-        changed = self._gate.stop(name, trouble) if trouble else self._gate.lift(name)
+    async def watch_actions(self) -> None:
+        """Let only reductions pass while the account's action budget is nearly used up, until cancelled."""
+        while True:
+            if self._venue.account:
+                await self._look("action_budget", await self._budget_trouble(), mode=Mode.REDUCE_ONLY)
+            await self._clock.sleep(self._scaled(BUDGET_EVERY_MS, 10_000) / 1000)
+
+    async def _budget_trouble(self) -> str | None:
+        try:
+            budget = await self._venue.info.user_rate_limit(self._venue.account)
+        except VenueError as error:
+            self._bus.process.log.warning("venue_not_read", error=str(error))
+            return None
+        if budget.left < ACTIONS_RESERVE:
+            return f"{budget.left} actions are left of the account's budget ({budget.used} of {budget.cap} used)"
+        return None
+
+    async def _look(self, name: str, trouble: str | None, *, mode: Mode = Mode.HALT) -> None:
+        changed = self._gate.stop(name, trouble, mode=mode) if trouble else self._gate.lift(name)
         if not changed:
             return
         record = AuditRecord(

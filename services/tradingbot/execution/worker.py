@@ -8,7 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from tradingbot.bus.commit import CommitResult, Verdict
+from tradingbot.bus.commit import Verdict
 from tradingbot.bus.errors import bus_errors
 from tradingbot.bus.names import Key
 from tradingbot.domain.messages import AuditRecord
@@ -81,6 +81,7 @@ class Worker:
             skew_ms=self._venue.skew_ms,
             min_nonce=self._venue.min_nonce,
             file_mode=self._modes.file_mode,
+            lease_token=self._bus.lease.token,
         )
 
     async def desk(self) -> Desk:
@@ -133,15 +134,20 @@ class Worker:
         if not anything_due(self._book.ledger, now_ms=self._clock.now_ms(), reductions=reductions):
             return
         desk = await self.desk()
-        result = await self._place(desk, reductions=reductions)
-        if result is not None and result.verdict is Verdict.RATE_LIMITED:
+        verdict = await self._place(desk, reductions=reductions, most=None)
+        if verdict is not Verdict.RATE_LIMITED:
+            return
+        while (verdict := await self._place(desk, reductions=reductions, most=1)) is Verdict.DONE:
+            pass  # the bucket holds too little for all of them: as many as it holds, one by one
+        if verdict is Verdict.RATE_LIMITED:
             await self._skip_limited(desk, reductions=reductions)
 
-    async def _place(self, desk: Desk, *, reductions: bool) -> CommitResult | None:
-        return await self._book.change(
-            lambda ledger: work_due(ledger, desk, terms=self.terms(), reductions=reductions),
+    async def _place(self, desk: Desk, *, reductions: bool, most: int | None) -> Verdict | None:
+        result = await self._book.change(
+            lambda ledger: work_due(ledger, desk, terms=self.terms(), reductions=reductions, most=most),
             cycle_id=self._cycle_id(),
         )
+        return None if result is None else result.verdict
 
     async def _skip_limited(self, desk: Desk, *, reductions: bool) -> None:
         """The bucket does not hold them all: give up what it lacks and say so."""
