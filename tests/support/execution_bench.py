@@ -65,6 +65,11 @@ class Bench(Stage):
         """True when execution says that it is ready to place orders."""
         return self.running_process is not None and self.running_process.health.readiness[0]
 
+    async def lifted_again(self) -> bool:
+        """``lifted`` for ``until``, with the mirror kept fresh."""
+        await self.mirror()
+        return self.lifted()
+
     @asynccontextmanager
     async def trading(self, **environ: str) -> AsyncIterator[Process]:
         """Execution as a running service; stopped as SIGTERM stops it, and cancelled when that does not help."""
