@@ -293,6 +293,7 @@ def dlq_drop(
 def audit(
     search: Annotated[str, typer.Argument(help="Only records that contain this text: a kind, a cycle, a coin.")] = "",
     *,
+    kind: Annotated[str, typer.Option("--kind", help="Only records of this kind, such as risk.approved or dlq.")] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new records until Ctrl-C.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many of the newest to begin with.")] = 50,
     as_json: AsJson = False,
@@ -301,22 +302,24 @@ def audit(
 ) -> None:
     """Search the audit log, or follow it: inputs, clamps, plans, executions, errors."""
 
+    wanted = (search, f'"kind":"{kind}"' if kind else "")
+
     async def work() -> None:
         async with _bot(data_dir, env_file) as access:
-            last = await _print_newest(access, search, limit=limit, as_json=as_json)
+            last = await _print_newest(access, wanted, limit=limit, as_json=as_json)
             while follow:
                 with bus_errors():
                     rows: Any = await access.redis.xrange(Stream.AUDIT, min=f"({last}", count=500)
                 for entry_id, fields in rows:
                     last = entry_id
-                    _print_record(fields[PAYLOAD_FIELD], search, as_json=as_json)
+                    _print_record(fields[PAYLOAD_FIELD], wanted, as_json=as_json)
                 if not rows:
                     await access.clock.sleep_real(BLOCK_MS / 10_000)
 
     _run(work())
 
 
-async def _print_newest(access: Access, search: str, *, limit: int, as_json: bool) -> str:
+async def _print_newest(access: Access, wanted: tuple[str, ...], *, limit: int, as_json: bool) -> str:
     """Print the newest matching records, oldest first; returns the last entry's id."""
     matching: list[str] = []
     newest, end = "0-0", "+"
@@ -327,14 +330,18 @@ async def _print_newest(access: Access, search: str, *, limit: int, as_json: boo
             break
         newest = rows[0][0] if end == "+" else newest
         end = f"({rows[-1][0]}"
-        matching += [raw for _, fields in rows if search in (raw := fields[PAYLOAD_FIELD])]
+        matching += [raw for _, fields in rows if _matches(raw := fields[PAYLOAD_FIELD], wanted)]
     for raw in reversed(matching[:limit]):
-        _print_record(raw, search, as_json=as_json)
+        _print_record(raw, wanted, as_json=as_json)
     return newest
 
 
-def _print_record(raw: str, search: str, *, as_json: bool) -> None:
-    if search not in raw:
+def _matches(raw: str, wanted: tuple[str, ...]) -> bool:
+    return all(each in raw for each in wanted)
+
+
+def _print_record(raw: str, wanted: tuple[str, ...], *, as_json: bool) -> None:
+    if not _matches(raw, wanted):
         return
     if as_json:
         typer.echo(raw)
