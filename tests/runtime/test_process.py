@@ -87,7 +87,7 @@ def test_a_service_that_does_not_stop_in_time_is_ended(tmp_path) -> None:
             print("up", flush=True)
             await asyncio.Event().wait()
         process.load_service = lambda name: run
-        sys.exit(process.run_service("execution", {"REDIS_URL": "redis://127.0.0.1:1/0", "BOT_ID": "bot"}))
+        sys.exit(process.run_service("ai_decision", {"REDIS_URL": "redis://127.0.0.1:1/0", "BOT_ID": "bot"}))
         """
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

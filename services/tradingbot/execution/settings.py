@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Annotated, Self
@@ -12,9 +13,17 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from tradingbot.domain.errors import Permanent
 from tradingbot.runtime.settings import ServiceSettings
 
+_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
+
 
 class KeyUnreadable(Permanent):
     """The key's file cannot be used; its content is never shown."""
+
+
+def _check_key(key: SecretStr) -> SecretStr:
+    if not _KEY.fullmatch(key.get_secret_value().strip()):
+        raise ValueError("must be a private key: 0x and 64 hex digits")
+    return key
 
 
 def _check_file(path: Path) -> Path:
@@ -26,7 +35,7 @@ def _check_file(path: Path) -> Path:
 class ExecutionSettings(ServiceSettings):
     """What execution alone is given. One of the two key settings is needed unless DRY_RUN is true."""
 
-    hl_private_key: SecretStr | None = Field(default=None, repr=False)
+    hl_private_key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(default=None, repr=False)
     """The API wallet's private key: 0x and 64 hex digits. An API wallet can trade but never withdraw; do not use the
     account's own key. Prefer HL_PRIVATE_KEY_FILE: an environment is easier to read than a file."""
 

@@ -6,18 +6,16 @@ private key, which execution's settings alone declare, reaches execution's proce
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from dotenv import dotenv_values
 
 from tradingbot.domain.static import Network
-from tradingbot.runtime.process import SERVICES
+from tradingbot.runtime.process import SERVICES, settings_class
 from tradingbot.runtime.settings import (
     PARAMETER_NAMES,
     RESERVED_NAMES,
-    ServiceSettings,
     SettingsError,
     check_names,
     load_params,
@@ -29,17 +27,6 @@ SET_BY_UP = ("REDIS_URL", "BOT_ID", "CLOCK_ANCHOR", "PRICE_SOURCE", "METRICS_POR
 _BASE = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR",
          "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")  # fmt: skip
 """What a process needs of the operating system; anything else of the person's environment stays out."""
-
-
-def settings_class(service: str) -> type[ServiceSettings]:
-    """A service's settings, by name."""
-    module = importlib.import_module(f"tradingbot.{service}.settings")
-    own = [
-        each
-        for each in vars(module).values()
-        if isinstance(each, type) and issubclass(each, ServiceSettings) and each.__module__ == module.__name__
-    ]
-    return own[-1] if own else ServiceSettings
 
 
 def known_names() -> frozenset[str]:

@@ -62,11 +62,22 @@ def load_service(service: str) -> Run:
     return cast("Run", importlib.import_module(f"tradingbot.{service}.service").run)
 
 
+def settings_class(service: str) -> type[ServiceSettings]:
+    """A service's settings, by name."""
+    module = importlib.import_module(f"tradingbot.{service}.settings")
+    own = [
+        each
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, ServiceSettings) and each.__module__ == module.__name__
+    ]
+    return own[-1] if own else ServiceSettings
+
+
 def run_service(service: str, environ: Mapping[str, str] | None = None) -> ExitCode:
     """Run a service in this process until SIGTERM or SIGINT; returns the exit code."""
     environ = dict(os.environ) if environ is None else environ
     try:
-        settings = ServiceSettings.load(environ)
+        settings = settings_class(service).load(environ)
         return asyncio.run(
             run_until_stopped(load_service(service), service=service, settings=settings, environ=environ)
         )
