@@ -54,6 +54,8 @@ class Worker:
         self._clock = book.bus.clock
         self.wake = book.watch()
         """Set by each change of the ledger, and by whoever lifts a restriction."""
+        self.held_marks: dict[str, Decimal] = {}
+        """The positions' marks of the last snapshot: what a held coin without a mid (delisted, say) is valued at."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -96,7 +98,7 @@ class Worker:
             now_ms=now_ms,
             specs=self._venue.specs,
             mids=fresh(mids, now_ms=now_ms, oldest_ms=self._scaled(MID_AGE_MS, 1000)),
-            marks={symbol: mid.px for symbol, mid in mids.items()},
+            marks=self.held_marks | {symbol: mid.px for symbol, mid in mids.items()},
             dry_run=self._dry_run,
         )
 

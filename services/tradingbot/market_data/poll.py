@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Mapping
+from typing import Any
 
 import httpx
+from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from tradingbot.bus.errors import BusError, bus_errors
 from tradingbot.bus.names import Key
 from tradingbot.domain.cycles import MINUTE_MS
-from tradingbot.market_data.feed import Condition, Feed, latest_fields
+from tradingbot.domain.envelope import Message
+from tradingbot.domain.messages import StateSnapshot
+from tradingbot.market_data.feed import Condition, Feed, Mid, latest_fields
 from tradingbot.market_data.history import Bar, History, next_minute_ms
 from tradingbot.runtime.clock import Clock, guard_against_real_slowness
 from tradingbot.runtime.metrics import count_error, measured
@@ -57,9 +61,10 @@ class Poller:
                 if self._feed.condition(symbol, now_ms=now_ms) is Condition.FRESH
             }
             self._history.sample(good)
-            if good:
+            told = good | {each: Mid(answer[each], now_ms) for each in await self._held_outside() if each in answer}
+            if told:
                 with bus_errors():
-                    await _awaited(self._redis.hset(Key.LATEST_MIDS, items=_flat(latest_fields(good))))
+                    await _awaited(self._redis.hset(Key.LATEST_MIDS, items=_flat(latest_fields(told))))
 
     async def books(self, symbols: tuple[str, ...]) -> None:
         """Look at the top of each coin's book; a crossed one takes the coin out until it is crossed no more."""
@@ -82,6 +87,16 @@ class Poller:
             self.failures[what] = f"{type(error).__name__}: {error}"
         else:
             self.failures.pop(what, None)
+
+    async def _held_outside(self) -> frozenset[str]:
+        """Coins outside the universe that the account holds: they count in every limit, and may have to be closed."""
+        with bus_errors():
+            raw: Any = await self._redis.get(Key.LATEST_SNAPSHOT)
+        try:
+            positions = Message[StateSnapshot].read(raw).data.positions if raw else {}
+        except ValidationError:
+            return frozenset()
+        return frozenset(symbol for symbol, position in positions.items() if position.external)
 
     async def _book(self, symbol: str) -> None:
         async with self._try(f"l2Book {symbol}"):

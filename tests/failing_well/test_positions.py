@@ -1,0 +1,76 @@
+"""A coin that was delisted, a position that a person opened: shown, counted in gross, never a crash."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from failing_well.ensemble import Ensemble, ensemble
+from support.paper import ACCOUNT
+from support.servers import Server
+from tradingbot.bus.names import Stream
+from tradingbot.domain.messages import ApprovedTargetPortfolio
+from tradingbot.domain.params import AiParams, ExternalPositions, Params, RiskParams
+
+TRADING = ("market_data", "portfolio_state", "ai_decision", "risk_engine", "execution")
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+async def bot(valkey: Redis, valkey_server: Server) -> AsyncIterator[Ensemble]:
+    """A bot that trades BTC and ETH on a venue that has SOL too."""
+    async with ensemble(valkey, valkey_server) as bot:
+        yield bot
+
+
+def params(**risk: Any) -> Params:
+    return Params(risk=RiskParams(**risk), ai=AiParams(smooth_alpha=1.0))
+
+
+async def test_a_position_opened_by_hand_is_shown_counted_and_held_while_trading_goes_on(bot: Ensemble) -> None:
+    await bot.params(params=params(external_positions=ExternalPositions.HOLD))
+    await bot.hold_by_hand("SOL", "3")
+    async with bot.running(*TRADING):
+        shown = await bot.until(lambda: seen(bot, "SOL"), "SOL in the snapshot")
+        counted = await bot.until(lambda: approval_with(bot, "external SOL"), "an approval that counts SOL")
+        await bot.until(bot.orders, "an order of another coin", deadline_s=20)
+        breaker = await bot.breaker()
+
+    assert shown.external
+    assert shown.qty == Decimal(3)
+    weight = float(shown.qty * shown.mark_px) / 10_000
+    assert counted.risk_summary.gross >= weight * 0.98
+    assert "SOL" not in {each.symbol for each in counted.approved_targets}
+    assert bot.orders("SOL") == []
+    assert breaker["mode"] != "HALT", breaker
+
+
+async def test_a_position_opened_by_hand_is_closed_when_told_to_reduce(bot: Ensemble) -> None:
+    await bot.params(params=params(external_positions=ExternalPositions.REDUCE))
+    await bot.hold_by_hand("SOL", "6")
+    async with bot.running(*TRADING):
+        await bot.until(lambda: closed(bot, "SOL"), "SOL to be closed")
+
+    sent = bot.orders("SOL")
+    assert sent
+    assert all(each["reduceOnly"] for each in sent), sent
+
+
+async def seen(bot: Ensemble, symbol: str) -> Any:
+    snapshot = await bot.snapshot()
+    return snapshot.positions.get(symbol) if snapshot else None
+
+
+async def approval_with(bot: Ensemble, flag: str) -> ApprovedTargetPortfolio | None:
+    found = await bot.newest(Stream.APPROVED, ApprovedTargetPortfolio)
+    return found if found and flag in found.risk_summary.flags else None
+
+
+async def closed(bot: Ensemble, symbol: str) -> bool:
+    state = await bot.paper.info("clearinghouseState", user=ACCOUNT)
+    held = {each["position"]["coin"] for each in state["assetPositions"]}
+    return bool(bot.orders(symbol)) and symbol not in held
