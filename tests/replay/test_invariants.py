@@ -182,11 +182,20 @@ def test_i10_a_record_that_the_log_does_not_explain() -> None:
 
 
 def test_i11_an_outcome_that_was_made_up() -> None:
-    absent = case.report(m.ReportStatus.REJECTED, Decimal(0), error="absent")
+    absent = case.report(m.ReportStatus.CANCELED, Decimal(0), error="absent", exchange_order_id=None)
     evidence = case.with_stream(case.sound(), Stream.REPORTS, [case.record(Stream.REPORTS, absent, at=60)])
 
     assert is_broken(evidence, "I11")
     assert is_broken(case.with_log(case.sound()), "I11")
+
+
+def test_i11_an_order_that_never_was_and_is_not_at_the_venue_is_right() -> None:
+    absent = case.report(m.ReportStatus.CANCELED, Decimal(0), error="absent", exchange_order_id=None)
+    evidence = case.with_stream(case.sound(), Stream.REPORTS, [case.record(Stream.REPORTS, absent, at=60)])
+    refused = case.log("order", 2, cloid=case.CLOID, oid=7, status="minTradeNtlRejected")
+
+    assert not is_broken(case.with_log(evidence), "I11")
+    assert not is_broken(case.with_log(evidence, refused), "I11")
 
 
 def test_i11_an_order_that_is_said_to_have_ended_and_is_open() -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any
 
 from tradingbot.bus.names import Stream
 from tradingbot.domain.ids import is_own
-from tradingbot.domain.messages import Command, OrderAction, OrderIntent, ReportStatus
+from tradingbot.domain.messages import Command, OrderAction, OrderIntent
 from tradingbot.domain.modes import Mode
 from tradingbot.replay.evidence import Evidence, Venue
 from tradingbot.replay.invariants.record import FLATTEN
@@ -148,20 +147,23 @@ def unknown_stays_unknown(evidence: Evidence) -> Verdict:
         for each in evidence.valid(Stream.REPORTS)
         if each.data.status.terminal and not each.data.dry_run
     }
-    known = _final_at_venue(evidence.venue)
+    there = _placed_at_venue(evidence.venue)
     against = []
     for cloid, report in ends.items():
-        if report.status is ReportStatus.REJECTED and report.error == "absent" and cloid in known:
-            against.append(f"{report.client_order_id}: said to be absent, the venue had it as {known[cloid]['status']}")
-        if report.status is not ReportStatus.REJECTED and evidence.venue.log is not None and cloid not in known:
+        was_placed = report.exchange_order_id is not None or report.filled_qty > 0
+        if not was_placed and cloid in there:
+            against.append(f"{report.client_order_id}: said never to have been, the venue had it as {there[cloid]}")
+        if was_placed and evidence.venue.log is not None and cloid not in there:
             against.append(f"{report.client_order_id}: said to be {report.status}, the venue never had it")
     open_there = {each.get("cloid") for each in evidence.venue.open_orders}
     against += [f"{cloid}: said to have ended, open at the venue" for cloid in ends if cloid in open_there]
     return verdict("I11", title, checked=len(ends), against=against)
 
 
-def _final_at_venue(venue: Venue) -> dict[str, Mapping[str, Any]]:
-    return {each["cloid"]: each for each in venue.entries("order") if each["cloid"]}
+def _placed_at_venue(venue: Venue) -> dict[str, str]:
+    """The last status of every order that the venue took, by cloid."""
+    last = {each["cloid"]: str(each["status"]) for each in venue.entries("order") if each["cloid"]}
+    return {cloid: status for cloid, status in last.items() if not status.lower().endswith("rejected")}
 
 
 def fills_stay_within_the_plan(evidence: Evidence) -> Verdict:
