@@ -427,6 +427,12 @@ async def test_leverage_is_read_back_per_coin():
     assert (found.leverage, found.is_cross, found.available_to_trade) == (3, False, (Decimal("10.5"), Decimal(9)))
 
 
+def sent(user: str, destination: str, source_dex: str, destination_dex: str, *, fee: str = "0.0") -> dict[str, str]:
+    """A send of 7 dollars between two dexes; the perpetuals' own is named by the empty text."""
+    ends = {"user": user, "destination": destination, "sourceDex": source_dex, "destinationDex": destination_dex}
+    return {"type": "send", "token": "USDC", "amount": "7.0", "usdcValue": "7.0", "fee": fee, **ends}
+
+
 @pytest.mark.parametrize(
     ("delta", "usd"),
     [
@@ -438,6 +444,14 @@ async def test_leverage_is_read_back_per_coin():
         ({"type": "internalTransfer", "usdc": "7", "user": USER, "destination": "0x1", "fee": "1"}, "-8"),
         ({"type": "subAccountTransfer", "usdc": "7", "user": "0x1", "destination": USER}, "7"),
         ({"type": "spotTransfer", "token": "PURR", "amount": "1"}, "0"),
+        (sent("0x1", USER, "", ""), "7"),
+        (sent(USER, "0x1", "", "", fee="1"), "-8"),
+        (sent("0x1", USER, "spot", "spot"), "0"),
+        (sent("0x1", USER, "", "spot"), "0"),
+        (sent(USER, "0x1", "spot", ""), "0"),
+        (sent(USER, USER, "", "spot"), "-7"),
+        (sent(USER, USER, "spot", ""), "7"),
+        (sent(USER, USER, "xyz", "spot"), "0"),
     ],
 )
 async def test_money_that_came_is_positive_and_money_that_went_negative(delta, usd):

@@ -270,11 +270,23 @@ def _moved(delta: Mapping[str, Any], user: str) -> Decimal:
             return -amount - decimal(delta.get("fee", "0"))
         case "accountClassTransfer":
             return amount if delta["toPerp"] else -amount
-        case "internalTransfer" | "subAccountTransfer" | "send":
+        case "internalTransfer" | "subAccountTransfer":
             came = str(delta["destination"]).lower() == user
             return amount if came else -amount - decimal(delta.get("fee", "0"))
+        case "send":
+            return _sent(delta, user, amount)
         case _:
             return Decimal(0)
+
+
+def _sent(delta: Mapping[str, Any], user: str, amount: Decimal) -> Decimal:
+    """A send has a dex at either end, of one account or of two; only the perpetuals' own, named "", holds this money.
+
+    What moves between spot balances or other dexes is none of it; else a gift of tokens would look like a loss.
+    """
+    came = str(delta["destination"]).lower() == user and not delta.get("destinationDex")
+    went = str(delta["user"]).lower() == user and not delta.get("sourceDex")
+    return (amount if came else Decimal(0)) - (amount + decimal(delta.get("fee", "0")) if went else Decimal(0))
 
 
 def role(raw: Mapping[str, Any]) -> UserRole:
