@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from support.execution_bench import Bench, check_invariants
 from tradingbot.domain.messages import ReportStatus
+from tradingbot.execution.tracker import Tracker
 
 
 def ended(found: list, count: int) -> bool:
@@ -65,3 +68,35 @@ async def test_a_request_that_never_arrives_ends_as_absent_and_trades_nothing(be
     reports = await bench.reports()
     assert {each.error for each in reports if each.status.terminal} == {"absent"}
     assert await bench.position("BTC") == 0
+
+
+async def test_a_refused_resend_says_nothing_of_the_first_sending(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first answer is lost; what the venue says to the same bytes later must not end the order."""
+
+    async def deaf(self: Tracker) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Tracker, "listen", deaf)
+    await bench.ready(order_tif="Alo", twap_slices=1)
+    async with bench.trading():
+        await bench.begun()
+        await bench.next_cycle()
+        bench.paper.faults({"kind": "drop_after", "path": "/exchange", "type": "order", "count": 1})
+        await bench.approve(BTC=0.12)
+
+        async def admitted() -> bool:
+            return bool(bench.orders_sent())
+
+        await bench.until(admitted)
+        bench.paper.faults({"kind": "rate_limit", "path": "/exchange", "type": "order", "count": 9})
+        await bench.tick(10)
+        await bench.until_read("exec.orders", "exec_orders_grp")
+        assert not any(each.status.terminal for each in await bench.reports())
+        assert len(await bench.resting()) == 1
+        bench.paper.clear_faults()
+        await bench.tick(40)
+        await bench.until_reports(lambda found: any(e.status.terminal for e in found))
+
+    await check_invariants(bench)

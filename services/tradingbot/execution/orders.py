@@ -38,6 +38,8 @@ class Refused:
     error: str
     at_ms: int
     raw: str = ""
+    outcome: ReportStatus = ReportStatus.REJECTED
+    """CANCELED when nobody refused it: it was never sent, or the market was elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +140,7 @@ def _accepted(order: Order, event: Accepted) -> Step:
 def _refused(order: Order, event: Refused) -> Step:
     if order.stage not in (Stage.INTENT, Stage.UNKNOWN):
         return Step(order=order)
-    return _end(order, ReportStatus.REJECTED, at_ms=event.at_ms, error=event.error, raw=event.raw)
+    return _end(order, event.outcome, at_ms=event.at_ms, error=event.error, raw=event.raw)
 
 
 def _lost(order: Order, event: Lost) -> Step:
@@ -196,7 +198,7 @@ def _fills_complete(order: Order, event: FillsComplete) -> Step:
 def _absent(order: Order, event: Absent) -> Step:
     if order.stage is not Stage.UNKNOWN:
         return Step(order=order)
-    return _end(order, ReportStatus.REJECTED, at_ms=event.at_ms, error="absent")
+    return _end(order, ReportStatus.CANCELED, at_ms=event.at_ms, error="absent")
 
 
 def _settle(order: Order, *, at_ms: int, raw: str = "") -> Step:

@@ -10,7 +10,6 @@ from tradingbot.bus.session import BusSession
 from tradingbot.domain.errors import Temporary
 from tradingbot.domain.messages import ReportStatus
 from tradingbot.execution.gate import Gate
-from tradingbot.execution.ledger import ZERO
 from tradingbot.execution.orders import Accepted, Event, Final, Lost, Refused
 from tradingbot.execution.venue_link import VenueLink
 from tradingbot.execution.work import Record, Work, wire_cancels, wire_orders
@@ -94,7 +93,7 @@ class ActionSender:
         now_ms = self._now_ms()
         earlier_life = record is None or record.lease_token != self._bus.lease.token
         if not earlier_life and work.action_id not in self._left:
-            return self._each(work, Final(outcome=ReportStatus.CANCELED, at_ms=now_ms, executed=ZERO, error=reason))
+            return self._each(work, Refused(error=reason, at_ms=now_ms, outcome=ReportStatus.CANCELED))
         expires_ms = record.expires_after_ms if record else None
         return self._each(work, Lost(expires_after_ms=expires_ms or now_ms + LONGEST_TTL_MS, at_ms=now_ms))
 
@@ -120,11 +119,10 @@ class ActionSender:
                 return Refused(error="UnexpectedStatus", at_ms=self._now_ms(), raw=raw)
 
     def _refused(self, error: VenueError) -> Event:
-        name, raw = type(error).__name__, str(error)
-        if isinstance(error, venue_errors.PostOnlyWouldMatch | venue_errors.IocNoMatch):
-            # A missed slice, not a refusal: the market was elsewhere.
-            return Final(outcome=ReportStatus.CANCELED, at_ms=self._now_ms(), executed=ZERO, error=name, raw=raw)
-        return Refused(error=name, at_ms=self._now_ms(), raw=raw)
+        # Those two are a missed slice, not a refusal: the market was elsewhere.
+        missed = isinstance(error, venue_errors.PostOnlyWouldMatch | venue_errors.IocNoMatch)
+        outcome = ReportStatus.CANCELED if missed else ReportStatus.REJECTED
+        return Refused(error=type(error).__name__, at_ms=self._now_ms(), raw=str(error), outcome=outcome)
 
     def _signed(self, action: Action, record: Record) -> SignedRequest | None:
         if self._venue.signer is None:
