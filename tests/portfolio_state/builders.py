@@ -9,7 +9,15 @@ from tradingbot.domain.messages import ExecutionReport, OrderAction, OrderIntent
 from tradingbot.portfolio_state.mirror import Mirror
 from tradingbot.portfolio_state.orders import absorb_intents
 from tradingbot.portfolio_state.reconcile import Facts, Reading, Reconciled, reconcile
-from tradingbot.venue.models import Account, Fill, LedgerUpdate, OrderStatus, VenueOrder, VenuePosition
+from tradingbot.venue.models import (
+    Account,
+    Fill,
+    FundingPayment,
+    LedgerUpdate,
+    OrderStatus,
+    VenueOrder,
+    VenuePosition,
+)
 
 BOT = "bot-1"
 ACCOUNT = "0x" + "ab" * 20
@@ -107,6 +115,12 @@ def a_transfer(usd: str, *, time_ms: int, kind: str = "deposit") -> LedgerUpdate
     return LedgerUpdate(time_ms=time_ms, hash=f"0x{time_ms}", kind=kind, usd=Decimal(usd), raw={})
 
 
+def a_payment(usd: str = "-0.5", *, time_ms: int, symbol: str = "BTC") -> FundingPayment:
+    return FundingPayment(
+        time_ms=time_ms, symbol=Symbol(symbol), usd=Decimal(usd), size=Decimal("0.01"), rate=Decimal("0.0000125")
+    )
+
+
 def an_intent(
     client_order_id: str = "c1", qty: str = "0.01", *, dry_run: bool = False, attempt: int = 0
 ) -> OrderIntent:
@@ -150,7 +164,9 @@ def a_report(
     )
 
 
-def a_reading(account: Account, *, orders=(), fills=(), ledger=(), mids=None, asked_ms: int = T0) -> Reading:
+def a_reading(
+    account: Account, *, orders=(), fills=(), ledger=(), funding=None, mids=None, asked_ms: int = T0
+) -> Reading:
     return Reading(
         orders=tuple(orders),
         account=account,
@@ -159,6 +175,7 @@ def a_reading(account: Account, *, orders=(), fills=(), ledger=(), mids=None, as
         ledger=ledger,
         asked_ms=asked_ms,
         skew_ms=0,
+        funding=funding,
     )
 
 

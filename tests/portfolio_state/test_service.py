@@ -160,8 +160,10 @@ def a_report(name: str, own: str, oid: int, *, filled: bool) -> ExecutionReport:
 
 
 @contextlib.asynccontextmanager
-async def a_world(server: Server, redis: Redis, *, speed: float = SPEED, **options: Any) -> AsyncIterator[World]:
-    clock = SystemClock(Anchor.at(virtual_start_ms=NOON, speed=speed))
+async def a_world(
+    server: Server, redis: Redis, *, speed: float = SPEED, start_ms: int = NOON, **options: Any
+) -> AsyncIterator[World]:
+    clock = SystemClock(Anchor.at(virtual_start_ms=start_ms, speed=speed))
     async with paper_exchange(
         prices=SetPrices(), clock=clock, accounts=[ALICE], order_status_lag_ms=0, **options
     ) as paper:
@@ -272,6 +274,23 @@ async def test_a_deposit_changes_the_equity_and_is_no_profit(world):
         snapshot = await world.snapshot(lambda snapshot: snapshot.equity_usd == 12_500)
 
     assert snapshot.health.deposits_net_usd == 2500
+
+
+async def test_funding_is_told_once_an_hour_as_the_venue_paid_it(valkey, valkey_server):
+    minute_to_one = NOON + 59 * 60_000
+    async with a_world(valkey_server, valkey, speed=60.0, start_ms=minute_to_one) as world, world.running():
+        await world.snapshot()
+        await world.place(size="0.1")
+        await world.snapshot(lambda snapshot: snapshot.positions)
+        told = await until(lambda: world.events(StateEventKind.FUNDING), deadline_s=20)
+        (paid,) = await world.paper.info("userFunding", user=ALICE, startTime=0)
+        read = await world.redis.xlen(Stream.SNAPSHOT.value)
+        await until(lambda: _at_least(world.redis.xlen(Stream.SNAPSHOT.value), read + 3))
+
+        assert [(event.symbol, event.qty, event.at_ms) for event in told] == [
+            ("BTC", Decimal(paid["delta"]["usdc"]), paid["time"])
+        ]
+        assert len(await world.events(StateEventKind.FUNDING)) == 1
 
 
 async def test_a_position_in_a_coin_outside_the_universe_is_external(world):

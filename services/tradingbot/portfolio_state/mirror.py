@@ -97,6 +97,13 @@ class Mirror(Model):
     ledger_keys: tuple[str, ...] = ()
     deposits_net_usd: Decimal = Decimal(0)
 
+    funding_read_ms: int = 0
+    """The venue's time when funding was last asked for."""
+    funding_cursor_ms: int = 0
+    """The newest payment that was told."""
+    funding_keys: tuple[str, ...] = ()
+    """The payments that were told of the cursor's stamp."""
+
     orders_cursor: str = "0-0"
     """The last entry of exec.orders that was read."""
     intents: dict[str, TrackedIntent] = {}

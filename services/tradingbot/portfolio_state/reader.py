@@ -12,6 +12,7 @@ from tradingbot.bus.names import PAYLOAD_FIELD, Stream
 from tradingbot.domain.envelope import Message
 from tradingbot.domain.messages import OrderIntent
 from tradingbot.portfolio_state.fills import fills_start_ms
+from tradingbot.portfolio_state.funding import funding_due
 from tradingbot.portfolio_state.health import skew_ms
 from tradingbot.portfolio_state.ledger import ledger_start_ms
 from tradingbot.portfolio_state.mirror import Mirror
@@ -24,7 +25,7 @@ PAGE: Final = 500
 
 
 async def read_venue(venue: InfoClient, mirror: Mirror, *, account: str, clock: Clock) -> Reading:
-    """Read orders, account, mids, and fills and ledger when anything moved.
+    """Read orders, account, mids, fills and ledger when anything moved, and funding once an hour.
 
     Raises:
         VenueError: the venue gave no usable answer.
@@ -38,12 +39,15 @@ async def read_venue(venue: InfoClient, mirror: Mirror, *, account: str, clock: 
     # Fills after the account, so that they cover all that the account shows.
     fills = await venue.fills_since(account, fills_start_ms(mirror, now_ms=state.time_ms)) if moved else None
     ledger = await venue.ledger_updates(account, ledger_start_ms(mirror, now_ms=state.time_ms)) if moved else None
+    due = mirror.began_ms > 0 and funding_due(mirror, venue_ms=state.time_ms)
+    funding = await venue.funding_payments(account, mirror.funding_cursor_ms) if due else None
     return Reading(
         orders=orders,
         account=state,
         mids=mids,
         fills=fills,
         ledger=ledger,
+        funding=funding,
         asked_ms=asked_ms,
         skew_ms=skew_ms(venue_ms=state.time_ms, asked_ms=asked_ms, answered_ms=answered_ms),
     )

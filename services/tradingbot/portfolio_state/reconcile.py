@@ -21,11 +21,12 @@ from tradingbot.domain.messages import (
     StateSnapshot,
 )
 from tradingbot.portfolio_state.fills import absorb_fills, fresh_fills
+from tradingbot.portfolio_state.funding import absorb_funding
 from tradingbot.portfolio_state.health import health_of
 from tradingbot.portfolio_state.ledger import absorb_ledger
 from tradingbot.portfolio_state.mirror import Mirror, Step, forget
 from tradingbot.portfolio_state.orders import adopt_at_first, end_filled, open_order_row, see_open_orders
-from tradingbot.venue.models import Account, Fill, LedgerUpdate, VenueOrder, VenuePosition
+from tradingbot.venue.models import Account, Fill, FundingPayment, LedgerUpdate, VenueOrder, VenuePosition
 
 READ_EVERY_MS: Final = 60_000
 """Fills and ledger are read at least this often, and whenever cash or a position moved."""
@@ -45,7 +46,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What the venue said, in the order in which it was asked: orders, account, mids, then fills and ledger.
+    """What the venue said, in the order in which it was asked: orders, account, mids, then fills, ledger and funding.
 
     Orders come before the account, so that an order that fills in between is seen twice, as open and in the position,
     and never not at all: exposure is then over- and not under-stated.
@@ -60,6 +61,8 @@ class Reading:
     asked_ms: int
     """Our time just before the account was asked for; the snapshot is as of then."""
     skew_ms: int
+    funding: Sequence[FundingPayment] | None = None
+    """None: not read, since no hour has passed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +123,8 @@ def _begin(mirror: Mirror, reading: Reading, *, facts: Facts, now_ms: int) -> Mi
         update={
             "began_ms": account.time_ms,
             "ledger_cursor_ms": account.time_ms,
+            "funding_read_ms": account.time_ms,
+            "funding_cursor_ms": account.time_ms,
             "expected": _sizes(account),
             "cash_usd": account.total_raw_usd,
         }
@@ -140,11 +145,13 @@ def _recovered(mirror: Mirror, *, now_ms: int) -> Step:
 
 
 def _money(mirror: Mirror, reading: Reading, *, facts: Facts, now_ms: int) -> Step:
-    """Fills, ledger, and whether the positions are what the fills add up to."""
+    """Fills, ledger, funding, and whether the positions are what the fills add up to."""
     fresh = fresh_fills(mirror, reading.fills or ())
     step = absorb_fills(mirror, fresh, bot_id=facts.bot_id, account=facts.account)
     if reading.ledger is not None:
         step = step.then(absorb_ledger(step.mirror, reading.ledger, until_ms=reading.account.time_ms))
+    if reading.funding is not None:
+        step = step.then(absorb_funding(step.mirror, reading.funding, asked_ms=reading.account.time_ms))
     counted = [fill for fill in fresh if fill.time_ms > mirror.began_ms]
     step = step.then(explain_positions(step.mirror, reading.account, counted, now_ms=now_ms))
     if reading.fills is None:
