@@ -85,6 +85,14 @@ class Lease:
         """Ask Redis now whether it is still held: a commit was refused."""
         self._doubted.set()
 
+    async def confirm(self) -> None:
+        """Renew it once, now: the proof that Redis answers and takes writes; a full one still answers a PING.
+
+        Raises:
+            BusError: it does not.
+        """
+        await self._call(library.LEASE_RENEW, str(self._token), str(round(self._life_s * 1000)))
+
     async def release(self) -> None:
         """Free it for the next process; quietly, because it lapses by itself."""
         token, self._token = self._token, 0

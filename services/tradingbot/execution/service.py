@@ -14,7 +14,7 @@ from typing import Any
 
 from tradingbot.bus.buckets import WeightBudget
 from tradingbot.bus.client import connect
-from tradingbot.bus.errors import BusError, bus_errors
+from tradingbot.bus.errors import BusError
 from tradingbot.bus.names import Group, Stream
 from tradingbot.bus.session import BusSession, open_session
 from tradingbot.bus.stopping import Stopped, unless_stopped
@@ -183,10 +183,13 @@ class Execution:
         except* Stopping:
             self._process.log.info("stopped_clean", open_orders=len(self.book.ledger.live()))
         except* BusError as trouble:
-            for error in _leaves(trouble):
+            errors = _leaves(trouble)
+            for error in errors:
                 metrics.count_error(error)
-            self._process.log.warning("bus_lost", errors=[str(error) for error in _leaves(trouble)])
+            why = "; ".join(dict.fromkeys(str(error) for error in errors))
+            self._process.log.warning("bus_lost", errors=why)
             self.gate.stop("redis", "the bus or the lease is lost")
+            self._process.health.ready(is_ready=False, why=f"redis: {why}")
             await self._fail_closed()
 
     def _loops(self) -> list[Coroutine[Any, Any, None]]:
@@ -256,9 +259,9 @@ class Execution:
     async def _set_when_back(self, back: asyncio.Event) -> None:
         while True:
             try:
-                with bus_errors():
-                    await self._bus.redis.ping()
-            except BusError:
+                await self._bus.lease.confirm()
+            except BusError as error:
+                self._process.health.ready(is_ready=False, why=f"redis: {error}")
                 await self._process.clock.sleep_real(0.1)
             else:
                 back.set()
