@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tradingbot.domain.errors import Permanent
-from tradingbot.local.folder import write_private
+from tradingbot.local.folder import FolderError, write_private
 from tradingbot.replay.invariants.secrecy import FINGERPRINT, fingerprint
 
 
@@ -37,7 +37,7 @@ async def make_agent(key_file: Path, *, environ: Mapping[str, str]) -> tuple[str
     )
     out, err = await process.communicate()
     if process.returncode:
-        raise KeyNotMade(f"{key_file}: {err.decode(errors='replace').strip()}")
+        raise KeyNotMade(f"no key could be made: {err.decode(errors='replace').strip()}")
     account, agent = json.loads(out)
     return account, agent
 
@@ -48,8 +48,11 @@ def main() -> None:
 
     account, agent = Account.create(), Account.create()
     key, path = agent.key.hex().removeprefix("0x"), Path(sys.argv[1])
-    write_private(path, key)
-    write_private(path.with_name(FINGERPRINT), fingerprint(key))
+    try:
+        write_private(path, key)
+        write_private(path.with_name(FINGERPRINT), fingerprint(key))
+    except FolderError as error:
+        sys.exit(str(error))
     sys.stdout.write(json.dumps([account.address.lower(), agent.address.lower()]))
 
 

@@ -27,7 +27,7 @@ from tradingbot.domain.static import Network, StaticSettings
 from tradingbot.local import server
 from tradingbot.local.children import Children, ChildSpec, Told, python
 from tradingbot.local.environment import base_environment, process_environment
-from tradingbot.local.folder import DataFolder, Identity, Running
+from tradingbot.local.folder import DataFolder, FolderError, Identity, Running
 from tradingbot.local.plan import Prices, note_of
 from tradingbot.runtime.clock import Anchor, SystemClock
 from tradingbot.runtime.process import SERVICES
@@ -79,6 +79,7 @@ class LocalBot:
         self.clock = clock
         self.ports = Ports(monitor=server.port_near(int(plan.given.get("MONITOR_PORT", _MONITOR_PORT))))
         self.children = Children(clock=clock, log_dir=plan.folder.logs, reaped=self._reaped, tell=tell)
+        self._tell = tell
         self._noted: dict[str, int] = {}
         self._passwords = server.passwords_for(plan.folder, USERS)
         self.redis: Redis = connect(SecretStr(self.bus_url(OPERATOR)), client_name="supervisor")
@@ -117,7 +118,10 @@ class LocalBot:
         await self.children.stop("execution")
         await self.children.stop(*(each for each in SERVICES if each not in _STOP_LAST))
         await self.children.stop(*_STOP_LAST)
-        self.note_clock()
+        try:
+            self.note_clock()
+        except FolderError as error:
+            self._tell("folder", str(error))  # a full disk must not keep the rest running
         await self.children.stop("paper")
         await self.redis.aclose()
         await self.children.stop("valkey")

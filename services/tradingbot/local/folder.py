@@ -125,9 +125,12 @@ class DataFolder:
         """Hold the folder alone.
 
         Raises:
-            FolderError: another ``up`` runs on it.
+            FolderError: another ``up`` runs on it, or it cannot be written.
         """
-        with (self.path / "up.lock").open("a") as lock:
+        path = self.path / "up.lock"
+        with _told(path):
+            lock = path.open("a")
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -181,7 +184,8 @@ class DataFolder:
     def note_running(self, running: Running | None) -> None:
         """Say where the bot can be reached; None when it has stopped."""
         if running is None:
-            (self.path / "run.json").unlink(missing_ok=True)
+            with _told(self.path / "run.json"):
+                (self.path / "run.json").unlink(missing_ok=True)
         else:
             write_private(self.path / "run.json", running.model_dump_json(indent=2))
 
@@ -196,14 +200,28 @@ class DataFolder:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
+    """Write a file that only its owner can read, whole or not at all.
+
+    Raises:
+        FolderError: the disk does not take it.
+    """
     draft = path.with_name(f".{path.name}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    with _told(path):
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say what a disk that is full or read-only means, in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise FolderError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def read_passwords(path: Path) -> dict[str, str]:
