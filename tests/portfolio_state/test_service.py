@@ -24,6 +24,7 @@ from tradingbot.domain.cycles import minute_id
 from tradingbot.domain.envelope import Message, message
 from tradingbot.domain.ids import cloid
 from tradingbot.domain.messages import (
+    AuditLevel,
     AuditRecord,
     ExecutionReport,
     OrderAction,
@@ -378,6 +379,34 @@ async def test_a_restart_counts_no_fill_twice(world):
         await same_fills_as_the_venue(world)
 
     assert await world.redis.xlen(Stream.SNAPSHOT.value) > before
+
+
+async def test_a_server_that_runs_short_of_memory_is_told_once_and_so_is_its_relief(
+    durable_server, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tradingbot.portfolio_state.service.TRIM_EVERY_S", 0.1)
+    redis = connect(durable_server.url, client_name="test")
+    await load_library(redis)
+
+    async def records(count: int) -> list[AuditRecord]:
+        rows = await redis.xrange(Stream.AUDIT.value)
+        found = [Message[AuditRecord].read(fields["p"]).data for _, fields in rows]
+        return told if len(told := [each for each in found if each.kind == "redis_memory"]) >= count else []
+
+    await redis.setrange("ballast", 20_000_000, "x")  # beside which what the service writes is nothing
+    used = (await redis.info("memory"))["used_memory"]
+    await redis.config_set("maxmemory", used * 100 // 85)
+    async with a_world(durable_server, redis) as world, world.running():
+        await until(lambda: records(1))
+        await asyncio.sleep(0.5)
+        await redis.config_set("maxmemory", used * 2)
+        short, relieved = await until(lambda: records(2))
+    await redis.aclose()
+
+    assert short.level is AuditLevel.ERROR
+    assert short.details["ratio"] >= 0.8
+    assert relieved.level is AuditLevel.INFO
+    assert relieved.details["ratio"] < 0.8
 
 
 async def test_it_comes_back_when_redis_does(durable_server):

@@ -6,9 +6,10 @@ from typing import Final
 
 from tradingbot.bus.commit import Add, SetAdd, SetRemove, ValuePut, Write
 from tradingbot.bus.entries import Outcome
+from tradingbot.bus.memory import Memory
 from tradingbot.bus.names import Key, Stream
 from tradingbot.bus.session import BusSession
-from tradingbot.domain.messages import StateEvent, StateSnapshot
+from tradingbot.domain.messages import AuditLevel, AuditRecord, StateEvent, StateSnapshot
 from tradingbot.portfolio_state.mirror import Mirror, Step
 from tradingbot.runtime.clock import guard_against_real_slowness
 
@@ -35,6 +36,15 @@ def outcome_of(
         adds.append(add)
         writes.append(ValuePut(Key.LATEST_SNAPSHOT, add.payload, ttl_ms=latest_ttl_ms(speed=bus.clock.speed)))
     return Outcome(state=step.mirror, adds=tuple(adds), writes=tuple(writes), audits=step.audits)
+
+
+def memory_record(memory: Memory) -> AuditRecord:
+    """That the server runs short of memory, or no more."""
+    return AuditRecord(
+        kind="redis_memory",
+        level=AuditLevel.ERROR if memory.runs_short else AuditLevel.INFO,
+        details={"ratio": round(memory.ratio, 3), "used_bytes": memory.used, "maxmemory_bytes": memory.bound},
+    )
 
 
 def _event(bus: BusSession, event: StateEvent, *, cycle_id: str) -> Add:

@@ -1,4 +1,4 @@
-"""portfolio_state's wiring and loops: reconcile, follow orders, read reports, listen to the venue, trim the streams.
+"""portfolio_state's wiring and loops: reconcile, follow orders, read reports, listen to the venue, keep the bus small.
 
 The venue's stream is only ever a nudge: what it tells is never taken over, it makes the next reading come sooner.
 """
@@ -12,6 +12,7 @@ from typing import Any, Final
 from tradingbot.bus.buckets import WeightBudget
 from tradingbot.bus.entries import Entry, Outcome
 from tradingbot.bus.errors import BusError
+from tradingbot.bus.memory import read_memory
 from tradingbot.bus.names import Group, Stream
 from tradingbot.bus.session import BusSession, open_session
 from tradingbot.bus.trim import trim_streams
@@ -21,11 +22,11 @@ from tradingbot.portfolio_state.budget import PollingBudget
 from tradingbot.portfolio_state.health import count_refusal
 from tradingbot.portfolio_state.mirror import Mirror, Step
 from tradingbot.portfolio_state.orders import apply_status, end_filled, poll_order, track_report
-from tradingbot.portfolio_state.outputs import outcome_of
+from tradingbot.portfolio_state.outputs import memory_record, outcome_of
 from tradingbot.portfolio_state.reader import read_intents, read_venue
 from tradingbot.portfolio_state.reconcile import Facts, failed, reconcile
 from tradingbot.portfolio_state.settings import PortfolioStateSettings
-from tradingbot.runtime.metrics import count_error, measured
+from tradingbot.runtime.metrics import count_error, measured, redis_memory_ratio
 from tradingbot.runtime.process import Process
 from tradingbot.venue.errors import VenueError
 from tradingbot.venue.events import Connected, Disconnected, Event, OrderUpdates, UserFills
@@ -92,6 +93,7 @@ class PortfolioState:
         self._cell = bus.cell(Mirror, Mirror())
         self._last: StateSnapshot | None = None
         self._nudge = asyncio.Event()
+        self._short_of_memory = False
         self._gap = False
         """The venue's stream was away: what it would have told must be read now, rich or not."""
 
@@ -235,7 +237,21 @@ class PortfolioState:
 
     async def _trim_in_turn(self) -> None:
         await trim_streams(self._bus.redis)
+        await self._watch_memory()
         await self._first_of(self._clock.sleep_real(TRIM_EVERY_S))
+
+    async def _watch_memory(self) -> None:
+        """Tell, once each time, that the server runs short of memory and that it does no more."""
+        memory = await read_memory(self._bus.redis)
+        redis_memory_ratio.set(memory.ratio)
+        if memory.runs_short == self._short_of_memory:
+            return
+        record = memory_record(memory)
+        self._process.log.warning(record.kind, **record.details)
+        commit_id = f"{record.kind}:{self._clock.now_ms()}"
+        result = await self._bus.commit_step(None, Outcome(audits=(record,)), commit_id=commit_id)
+        if result.done:
+            self._short_of_memory = memory.runs_short
 
     async def _keep(self, name: str, turn: Callable[[], Awaitable[None]]) -> None:
         """Take turns until the process stops; an outage of Redis only makes a turn late."""

@@ -17,6 +17,7 @@ _SLIPPAGE_BUCKETS = (-20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50, 100)
 bus_messages_in = Counter("bus_messages_in_total", "Entries read from a stream", ["stream"])
 bus_messages_out = Counter("bus_messages_out_total", "Entries written to a stream", ["stream"])
 bus_pending = Gauge("bus_pending", "Entries delivered to a group and not yet acknowledged", ["stream", "group"])
+redis_memory_ratio = Gauge("redis_memory_ratio", "Used part of Redis' maxmemory; 0 without a bound")
 dead_letters = Counter("dead_letters_total", "Entries that became dead letters", ["stream"])
 
 service_errors = Counter("service_errors_total", "Errors by kind: the class of the exception", ["kind"])
