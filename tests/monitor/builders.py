@@ -42,9 +42,7 @@ ACCOUNT = "0x" + "ab" * 20
 
 
 def wrapped(stream: Stream, data: Model, *, at_ms: int = T0, key: str = "k", source: str = "test") -> str:
-    made = message(
-        data, bot_id=BOT, stream=stream, source=source, cycle_id=minute_id(at_ms), key=key, now_ms=at_ms
-    )
+    made = message(data, bot_id=BOT, stream=stream, source=source, cycle_id=minute_id(at_ms), key=key, now_ms=at_ms)
     return made.model_dump_json()
 
 

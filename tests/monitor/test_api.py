@@ -150,9 +150,7 @@ async def test_a_web_page_elsewhere_cannot_command(valkey, valkey_server, header
 async def test_a_form_of_a_web_page_elsewhere_is_not_read(valkey, valkey_server):
     """Without a JSON content type a browser asks nobody before it sends."""
     async with monitor(valkey_server) as client:
-        answer = await client.post(
-            "/api/mode", content='{"command":"HALT"}', headers={"Content-Type": "text/plain"}
-        )
+        answer = await client.post("/api/mode", content='{"command":"HALT"}', headers={"Content-Type": "text/plain"})
 
     assert answer.status_code == 422
 

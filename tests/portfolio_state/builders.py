@@ -45,9 +45,7 @@ def a_position(symbol: str = "BTC", size: str = "0.01", *, px: str = "50000", en
     )
 
 
-def an_account(
-    *positions: VenuePosition, equity: str = "10000", time_ms: int = T0, cash: str | None = None
-) -> Account:
+def an_account(*positions: VenuePosition, equity: str = "10000", time_ms: int = T0, cash: str | None = None) -> Account:
     value = sum((each.size * each.mark_px for each in positions), start=Decimal(0))
     return Account(
         equity=Decimal(equity),

@@ -140,9 +140,7 @@ def test_fills_are_read_only_when_something_moved_and_once_a_minute():
 
 def test_a_deposit_is_no_profit_and_a_withdrawal_no_loss():
     deposit, withdrawal = a_transfer("500", time_ms=T0 + 5), a_transfer("-200", time_ms=T0 + 6, kind="withdraw")
-    after = reconciled(
-        begun(), a_reading(an_account(equity="10300", time_ms=T0 + 10), ledger=[deposit, withdrawal])
-    )
+    after = reconciled(begun(), a_reading(an_account(equity="10300", time_ms=T0 + 10), ledger=[deposit, withdrawal]))
     again = reconciled(after.step.mirror, a_reading(an_account(time_ms=T0 + 20), ledger=[deposit, withdrawal]))
 
     assert after.snapshot.health.deposits_net_usd == 300

@@ -117,9 +117,7 @@ class Monitor:
             issued_by="monitor",
         )
         with bus_errors():
-            await issue(
-                self._redis, control, now_ms=self._process.clock.now_ms(), bot_id=self._settings.bot_id
-            )
+            await issue(self._redis, control, now_ms=self._process.clock.now_ms(), bot_id=self._settings.bot_id)
         self._process.log.info("command_issued", command=command.command.value, command_id=command_id)
         await self._reader.refresh_control()
         return command_id

@@ -22,9 +22,7 @@ def absorb_ledger(mirror: Mirror, updates: Iterable[LedgerUpdate], *, until_ms: 
     seen = set(mirror.ledger_keys)
     floor_ms = max(mirror.began_ms, mirror.ledger_cursor_ms - OVERLAP_MS)
     fresh = {
-        _key(update): update
-        for update in updates
-        if floor_ms < update.time_ms <= until_ms and _key(update) not in seen
+        _key(update): update for update in updates if floor_ms < update.time_ms <= until_ms and _key(update) not in seen
     }
     cursor_ms = max(mirror.ledger_cursor_ms, until_ms)
     keys = tuple(key for key in (*mirror.ledger_keys, *fresh) if _time_of(key) >= cursor_ms - OVERLAP_MS)

@@ -143,13 +143,9 @@ def forget(mirror: Mirror, *, open_oids: Sequence[str], open_cloids: Sequence[st
     """Drop intents and ended orders that can no longer matter, so that the mirror stays small."""
     held = set(open_cloids) | {order.cloid for order in mirror.active.values() if order.cloid}
     intents = {
-        cloid: intent
-        for cloid, intent in mirror.intents.items()
-        if cloid in held or _may_matter(intent, now_ms=now_ms)
+        cloid: intent for cloid, intent in mirror.intents.items() if cloid in held or _may_matter(intent, now_ms=now_ms)
     }
-    ended = {
-        oid: at_ms for oid, at_ms in mirror.ended.items() if oid in open_oids or now_ms - at_ms <= ENDED_MS
-    }
+    ended = {oid: at_ms for oid, at_ms in mirror.ended.items() if oid in open_oids or now_ms - at_ms <= ENDED_MS}
     return mirror.model_copy(update={"intents": intents, "ended": ended})
 
 

@@ -92,8 +92,10 @@ def apply_status(mirror: Mirror, oid: str, answer: OrderStatus | None, *, is_ope
         return Step(mirror=mirror)
     if answer is None:
         forgotten = not is_open and now_ms - order.since_ms >= UNKNOWN_AFTER_MS
-        return _end(mirror, oid, order, status=UNKNOWN_OID, at_ms=now_ms, now_ms=now_ms) if forgotten else Step(
-            mirror=mirror
+        return (
+            _end(mirror, oid, order, status=UNKNOWN_OID, at_ms=now_ms, now_ms=now_ms)
+            if forgotten
+            else Step(mirror=mirror)
         )
     if answer.terminal:
         return _end(mirror, oid, order, status=answer.status, at_ms=answer.status_ms, now_ms=now_ms, seen=answer.order)

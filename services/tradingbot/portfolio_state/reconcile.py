@@ -94,9 +94,7 @@ def reconcile(mirror: Mirror, reading: Reading, *, facts: Facts, now_ms: int) ->
         open_oids=[str(order.oid) for order in reading.orders],
         open_cloids=[order.cloid for order in reading.orders if order.cloid],
         now_ms=now_ms,
-    ).model_copy(
-        update={"last_ok_ms": reading.asked_ms, "failing": False, "cash_usd": reading.account.total_raw_usd}
-    )
+    ).model_copy(update={"last_ok_ms": reading.asked_ms, "failing": False, "cash_usd": reading.account.total_raw_usd})
     snapshot = _snapshot(after, reading, facts=facts, now_ms=now_ms)
     return Reconciled(step=Step(mirror=after, events=step.events, audits=step.audits), snapshot=snapshot)
 
