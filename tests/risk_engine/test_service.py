@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from decimal import Decimal
 
 import pytest
 import pytest_asyncio
@@ -50,17 +51,24 @@ class Scene(Stage):
         async with self.running("risk_engine", run) as process:
             yield process
 
-    async def features(self) -> None:
+    async def features(self, *, priced: bool = True) -> None:
         minute_ms = self.clock.now_ms() - self.clock.now_ms() % 60_000
-        empty = FeatureSnapshot1m(
-            asof_minute=from_ms(minute_ms), universe=("BTC",), mid_px={}, ret_1m={}, ret_5m={}, ret_1h={}, vol_1h={}
+        bare = FeatureSnapshot1m(
+            asof_minute=from_ms(minute_ms),
+            universe=("BTC",),
+            mid_px={"BTC": Decimal(50_000)} if priced else {},
+            ret_1m={},
+            ret_5m={},
+            ret_1h={},
+            vol_1h={},
+            stale=() if priced else ("BTC",),
         )
-        await self.say(Stream.FEATURES, empty)
+        await self.say(Stream.FEATURES, bare)
 
-    async def account(self, equity: object = 10_000, *, after_s: float = 10, **health) -> None:
+    async def account(self, equity: object = 10_000, *, after_s: float = 10, priced: bool = True, **health) -> None:
         """Time passes, and the account is reconciled."""
         self.clock.jump(after_s)
-        await self.features()
+        await self.features(priced=priced)
         await self.say(Stream.SNAPSHOT, snapshot(at_ms=self.clock.now_ms(), equity=equity, **health))
         await self.until_read(Stream.SNAPSHOT, Group.RISK_STATE)
 
@@ -271,3 +279,18 @@ async def test_it_comes_back_by_itself_when_redis_does(scene):
         await scene.account(9_000)
 
         assert await scene.mode() is Mode.HALT
+
+
+async def test_minutes_that_tell_no_price_halt_as_missing_ones_do_until_prices_are_back(scene):
+    async with scene.engine():
+        await scene.account()
+        assert await scene.mode() is Mode.NORMAL
+
+        for _ in range(13):
+            await scene.account(priced=False)
+        assert await scene.mode() is Mode.HALT
+        assert (await scene.breaker())["causes"] == "features_stale"
+
+        for _ in range(3):
+            await scene.account()
+        assert await scene.mode() is Mode.NORMAL

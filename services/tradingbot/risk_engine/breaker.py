@@ -80,7 +80,7 @@ class Facts:
     snapshot: StateSnapshot | None
     """The newest one."""
     features_ms: int | None
-    """The newest feature snapshot's minute."""
+    """The newest feature snapshot's minute, of those with a price."""
     risk: RiskParams
 
 

@@ -54,6 +54,8 @@ class RiskEngine:
         self._snapshot: Entry[StateSnapshot] | None = None
         self._params: VersionedParams | None = None
         """Those of the present cycle: a change counts from the next target on."""
+        self._priced_ms: int | None = None
+        """The newest minute that had a price."""
         self._started_ms = self._clock.now_ms()
 
     async def run(self) -> None:
@@ -206,8 +208,11 @@ class RiskEngine:
         return Outcome(state=change.state, adds=(command,), writes=(change.key,), audits=(change.audit,))
 
     async def _features_ms(self) -> int | None:
+        """The minute of the newest features with any price: a minute without one tells nothing of the market."""
         newest = await self._bus.newest(Stream.FEATURES, FeatureSnapshot1m)
-        return to_ms(newest.data.asof_minute) if newest else None
+        if newest is not None and newest.data.mid_px:
+            self._priced_ms = to_ms(newest.data.asof_minute)
+        return self._priced_ms
 
     def _facts(self, risk: RiskParams, *, features_ms: int | None) -> Facts:
         return Facts(
