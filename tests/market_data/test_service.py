@@ -15,9 +15,10 @@ from redis.asyncio import Redis
 
 from support.scripted import http, ok, scripted_venue
 from support.servers import Server, free_port
+from tradingbot.bus.buckets import IP_WEIGHT
 from tradingbot.bus.client import connect
 from tradingbot.bus.library import load_library
-from tradingbot.bus.names import Key, Stream
+from tradingbot.bus.names import Key, Stream, bucket_key
 from tradingbot.domain.cycles import to_ms
 from tradingbot.domain.envelope import Message
 from tradingbot.domain.messages import AuditRecord, FeatureSnapshot1m
@@ -205,6 +206,19 @@ async def test_each_minute_is_told_at_the_minute_and_uses_no_later_mid(valkey: R
         newest_before = w.market.px("BTC", M + 3 * MINUTE - 1_000)
         assert abs(float(last.mid_px["BTC"]) - newest_before) < 1e-3
         assert last.ret_1m["BTC"] > 0
+
+
+async def test_polling_waits_while_little_weight_is_left_for_trading(valkey: Redis, valkey_server: Server) -> None:
+    async with world(valkey, valkey_server) as w:
+        short = {"tokens": "100", "at_ms": str(w.clock.now_ms())}
+        await valkey.hset(bucket_key(IP_WEIGHT), mapping=short)
+        async with w.service(IP_WEIGHT_PER_MIN="600"):
+            await w.idle()
+            assert w.market.asked == []
+            await w.advance_to(w.clock.now_ms() + 10_000)
+            assert "allMids" in w.market.asked
+            left = await valkey.hget(bucket_key(IP_WEIGHT), "tokens")
+            assert float(left) >= 120
 
 
 async def test_latest_mids_are_renewed_every_two_seconds(valkey: Redis, valkey_server: Server) -> None:

@@ -35,6 +35,7 @@ from tradingbot.runtime.tracing import span
 from tradingbot.venue.http import open_http
 from tradingbot.venue.info import InfoClient
 from tradingbot.venue.network import urls
+from tradingbot.venue.polling import PollingBudget
 
 FIRST_LOOK_S = 5.0
 """Real seconds that the first snapshot waits for mids and back-fill."""
@@ -48,7 +49,9 @@ async def run(process: Process) -> None:
     url = urls(settings.hl_network, settings.hl_http_url, settings.hl_ws_url).http_url
     try:
         async with open_session(process, settings) as bus, open_http(url, timeout=HTTP_TIMEOUT) as http:
-            budget = WeightBudget(bus.redis, capacity_per_min=settings.ip_weight_per_min, clock=process.clock)
+            per_min = settings.ip_weight_per_min
+            shared = WeightBudget(bus.redis, capacity_per_min=per_min, clock=process.clock)
+            budget = PollingBudget(shared, per_min=per_min)
             await MarketData(process, settings, bus, InfoClient(http, budget, attempts=1)).run()
     except BusUnavailable:
         if not process.stop.is_set():  # else the stop ended the wait for Redis or for the lease

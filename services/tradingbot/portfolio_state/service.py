@@ -18,7 +18,6 @@ from tradingbot.bus.session import BusSession, open_session
 from tradingbot.bus.trim import trim_streams
 from tradingbot.domain.cycles import cycle_id_at
 from tradingbot.domain.messages import AuditLevel, AuditRecord, ExecutionReport, ReportStatus, StateSnapshot
-from tradingbot.portfolio_state.budget import PollingBudget
 from tradingbot.portfolio_state.health import count_refusal
 from tradingbot.portfolio_state.mirror import Mirror, Step
 from tradingbot.portfolio_state.orders import apply_status, end_filled, poll_order, track_report
@@ -34,6 +33,7 @@ from tradingbot.venue.http import open_http
 from tradingbot.venue.info import InfoClient
 from tradingbot.venue.models import OrderStatus
 from tradingbot.venue.network import urls
+from tradingbot.venue.polling import PollingBudget
 from tradingbot.venue.stream import Subscription, VenueStream
 
 READ_ATTEMPTS: Final = 2

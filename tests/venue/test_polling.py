@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from tradingbot.portfolio_state.budget import PollingBudget
 from tradingbot.runtime.clock import ManualClock
 from tradingbot.venue.budget import MemoryBudget
+from tradingbot.venue.polling import PollingBudget
 
 
 async def test_polling_waits_while_trading_can_still_take():

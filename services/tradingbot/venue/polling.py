@@ -7,7 +7,7 @@ from typing import Final
 from tradingbot.venue.budget import Budget
 
 TRADING_SHARE: Final = 0.2
-"""The part of a minute's weight that polling leaves to execution."""
+"""The part of a minute's weight that polling leaves to trading."""
 
 NUDGE_SHARE: Final = 0.5
 """An early reconciliation happens only while this part of a minute's weight is left."""
