@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import redis
 
 SERVICES = ("market_data", "portfolio_state", "ai_decision", "risk_engine", "execution", "monitor")
@@ -55,27 +54,6 @@ class Stack:
                 found[name] = child
         return found
 
-    def tradingbot(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
-        """Run the command on this bot, as a person does in another terminal."""
-        argv = [sys.executable, "-m", "tradingbot", *arguments, "--data-dir", str(self.folder)]
-        return subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, check=False, cwd=self.folder)
-
-    def venue(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """Ask the paper exchange; a POST when there is a body."""
-        return httpx.request("POST" if body else "GET", f"{self.run['paper_url']}{path}", json=body, timeout=10).json()
-
-    def venue_log(self, kind: str) -> list[dict[str, Any]]:
-        """What the paper exchange has noted of a kind: action, order, fill, ledger, shock."""
-        found: list[dict[str, Any]] = []
-        while page := self.venue(f"/control/log?kind={kind}&after={found[-1]['id'] if found else 0}"):
-            found += page
-        return found
-
-    def open_orders(self) -> list[dict[str, Any]]:
-        """What rests at the venue now."""
-        rows: list[dict[str, Any]] = self.venue("/info", {"type": "openOrders", "user": self.run["account"]})
-        return rows
-
     def entries(self, stream: str, *, after: str = "-") -> list[tuple[str, dict[str, Any]]]:
         """Entries of a stream as (id, message)."""
         start = after if after == "-" else f"({after}"
@@ -94,18 +72,14 @@ def _other(words: list[bytes]) -> str:
 
 
 @contextlib.contextmanager
-def stack(
-    *, speed: float, prices: str = "synthetic:7", options: tuple[str, ...] = (), **settings: str
-) -> Iterator[Stack]:
-    """Start a bot with these settings, hand it over, stop it cleanly."""
+def stack(*, speed: float, prices: str = "synthetic:7") -> Iterator[Stack]:
+    """Start a bot, hand it over, stop it cleanly."""
     with tempfile.TemporaryDirectory(prefix="tradingbot-bench-") as name:
         folder = Path(name)
         argv = [sys.executable, "-m", "tradingbot", "up", "--data-dir", name, "--speed", str(speed)]
         with (folder / "up.log").open("wb") as log:
-            environ = {**os.environ, "NO_COLOR": "1", **settings}
-            process = subprocess.Popen(
-                [*argv, "--prices", prices, *options], stdout=log, stderr=log, cwd=name, env=environ
-            )
+            environ = {**os.environ, "MONITOR_PORT": "0"}
+            process = subprocess.Popen([*argv, "--prices", prices], stdout=log, stderr=log, cwd=name, env=environ)
             try:
                 yield Stack(folder, process)
             finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -12,10 +13,12 @@ import httpx
 import pytest
 
 from support.bot import UpProcess, command, eventually, left_running, report_of
+from tradingbot.paper.prices import SyntheticPrices
 from tradingbot.runtime.process import SERVICES
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("whole_bot")]
 
+COINS = ("BTC", "ETH", "SOL", "ADA", "DOGE")
 FAST = ("--speed", "30", "--prices", "synthetic:5")
 RESTING = {"PX_GUARD_BPS": "0"}
 """Orders at the mid rest until something fills or cancels them."""
@@ -54,6 +57,33 @@ def test_a_run_of_cycles_ends_well_and_the_next_goes_on_where_it_stopped(tmp_pat
     with UpProcess(data, "--speed", "30", "--prices", "synthetic:6") as other:
         assert other.ended() == 2
     assert "belongs to the price source synthetic:5, not synthetic:6" in other.text
+
+
+def test_recorded_candles_are_traded_on_with_their_own_dates(tmp_path: Path) -> None:
+    candles, path = tmp_path / "candles", tmp_path / "report.json"
+    write_candles(candles, hours=2)
+    options = ("--speed", "30", "--prices", str(candles), "--cycles", "3", "--report", str(path))
+    with UpProcess(tmp_path / "bot", *options) as bot:
+        assert bot.ended() == 0, bot.text
+    report = report_of(path)
+
+    assert broken(report) == {}
+    assert report["prices"] == "recorded"
+    assert report["filled_orders"] > 0
+    assert "20250525T09" in bot.text, "the recording begins at 08:00; the first hour is for looking back"
+
+
+def write_candles(folder: Path, *, hours: int) -> None:
+    """Recorded candles: a CSV a coin, from 2025-05-25 08:00 UTC on."""
+    folder.mkdir()
+    start_ms = 1_748_160_000_000
+    source = SyntheticPrices(seed=11, symbols=COINS)
+    for coin in COINS:
+        with (folder / f"{coin}_1m.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["timestamp_ms", "open", "high", "low", "close", "volume"])
+            for each in source.candles(coin, start_ms, start_ms + hours * 3_600_000):
+                writer.writerow([each.t_ms, each.open, each.high, each.low, each.close, each.volume])
 
 
 def test_ctrl_c_cancels_what_is_open_and_leaves_nothing_running(tmp_path: Path) -> None:
@@ -132,12 +162,15 @@ def wait_cycles(bot: UpProcess, count: int) -> None:
     eventually(lambda: bot.text.count("prices SYNTHETIC") >= lines + count, what=f"{count} cycles go by")
 
 
-def test_a_bus_that_is_killed_with_orders_open_loses_none_and_the_loop_comes_back(tmp_path: Path) -> None:
+def test_without_the_bus_open_orders_are_cancelled_and_the_loop_comes_back(tmp_path: Path) -> None:
     data, path = tmp_path / "bot", tmp_path / "report.json"
-    arguments = ("--speed", "10", "--prices", "synthetic:5", "--cycles", "4", "--report", str(path))
+    arguments = ("--speed", "10", "--prices", "synthetic:5", "--cycles", "6", "--report", str(path))
     with UpProcess(data, *arguments, environ=RESTING) as bot:
         bot.wait_for_orders(open_now=True)
         pid = bot.running.pids["valkey"]
+        os.kill(pid, signal.SIGSTOP)
+        eventually(lambda: not bot.ask(type="frontendOpenOrders"), what="no order is open while the bus is frozen")
+        assert cancels(bot)
         os.kill(pid, signal.SIGKILL)
         bot.wait_for_restart("valkey", pid)
         code = bot.ended()
@@ -148,11 +181,15 @@ def test_a_bus_that_is_killed_with_orders_open_loses_none_and_the_loop_comes_bac
     assert report["orders"] > 0
 
 
+def cancels(bot: UpProcess) -> list[dict]:
+    return [each for each in bot.log("action") if each["type"] in {"cancel", "cancelByCloid"}]
+
+
 def test_a_drawdown_beyond_three_percent_halts_by_itself_until_a_person_clears_it(tmp_path: Path) -> None:
     data = tmp_path / "bot"
     with UpProcess(data, *FAST, environ={"AI_SMOOTH_ALPHA": "1"}) as bot:
         eventually(lambda: exposure(bot) > 0.08, what="a tenth of the equity is in the market")
-        for coin in ("BTC", "ETH", "SOL", "ADA", "DOGE"):
+        for coin in COINS:
             httpx.post(f"{bot.running.paper_url}/control/price", json={"coin": coin, "factor": 0.5}, timeout=10)
 
         latch = eventually(lambda: status(data)["latch"], what="the breaker is latched")
