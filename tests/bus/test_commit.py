@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from support.servers import Server
 from tradingbot.bus.client import connect
@@ -216,6 +217,12 @@ async def test_a_key_is_deleted(redis: Redis) -> None:
 async def test_empty_sets_change_nothing(redis: Redis) -> None:
     assert (await commit(redis, step(writes=[SetAdd("s", []), SetRemove("s", [])]))).done
     assert await redis.exists("s") == 0
+
+
+async def test_a_hash_without_fields_is_refused_before_the_first_write(redis: Redis) -> None:
+    with pytest.raises(ResponseError, match="no fields"):
+        await commit(redis, step(state=StateWrite(state_key(SERVICE), 0, "{}"), writes=[HashPut("h", {})]))
+    assert not await redis.exists(state_key(SERVICE))
 
 
 async def test_payloads_pass_untouched(redis: Redis) -> None:

@@ -193,6 +193,9 @@ parts.add = {
 -- args: life in ms ('' = for ever), field, value, …
 parts.hash = {
     check = function(step, part)
+        if #part.args < 3 then
+            error({ err = 'ERR no fields to set in ' .. part.key })
+        end
         need_type(part.key, 'hash')
         need_right('HSET', part.key, 'f', '')
     end,
