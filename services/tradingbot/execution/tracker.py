@@ -88,8 +88,15 @@ class Tracker:
             except VenueError as error:
                 metrics.count_error(error)
                 self._book.bus.process.log.warning("venue_not_read", error=str(error))
+                await self._tell(error)
             due_ms = next_question_ms(self._book.ledger, now_ms=self._clock.now_ms(), timing=self.timing)
             await woken(self._wake, clock=self._clock, due_ms=due_ms)
+
+    async def _tell(self, error: VenueError) -> None:
+        details = {"error": f"{type(error).__name__}: {error}"}
+        record = AuditRecord(kind="venue_not_read", level=AuditLevel.WARNING, cause="tracker", details=details)
+        await self._book.change(lambda ledger: Change(ledger=ledger, audits=(record,)), cycle_id=self._cycle_id())
+        self._wake.clear()  # nothing that anybody could ask about has changed
 
     async def ask(self) -> None:
         """One round of questions."""
