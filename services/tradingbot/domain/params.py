@@ -107,8 +107,6 @@ class ExecutionParams(Model):
     """An order that the venue has not admitted within this time is refused by the venue (expiresAfter)."""
     max_start_delay_s: Annotated[float, Field(gt=0, le=600)] = 30
     """risk.approved handled later than this after its cycle's start is stale."""
-    ip_weight_per_min: Annotated[int, Field(ge=60, le=1200)] = 1100
-    """This bot's share of the venue's request weight per address and minute (the venue allows 1200)."""
 
 
 class AiParams(Model):

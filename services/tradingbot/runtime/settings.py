@@ -44,7 +44,6 @@ PARAMETER_NAMES: Mapping[str, tuple[str, ...]] = {
     "FLATTEN_GUARD_BPS": ("execution.flatten_guard_bps",),
     "ORDER_TTL_MS": ("execution.order_ttl_ms",),
     "MAX_START_DELAY_S": ("execution.max_start_delay_s",),
-    "IP_WEIGHT_PER_MIN": ("execution.ip_weight_per_min",),
     "AI_SMOOTH_ALPHA": ("ai.smooth_alpha",),
     "AI_MIN_CONFIDENCE": ("ai.min_confidence",),
     "AI_LOW_CONF_SCALE": ("ai.low_conf_scale",),
