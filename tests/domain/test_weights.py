@@ -58,7 +58,11 @@ def test_fitting_moves_weights_only_towards_zero_or_the_present(pair, room):
 
     for before, here, after in zip(wanted, now, weights, strict=True):
         assert min(before, here, 0.0) <= after <= max(before, here, 0.0)
-        assert after * before >= 0 or after * here > 0
+        assert sign(after) in {0, sign(before), sign(here)}
+
+
+def sign(weight: float) -> int:
+    return (weight > 0) - (weight < 0)
 
 
 @given(pairs, rooms)
