@@ -164,7 +164,7 @@ TestOrderLife.settings = settings(max_examples=300, stateful_step_count=40)
 
 
 def test_a_shrunk_reduce_only_order_ends_once_its_fills_have_surely_shown() -> None:
-    order = apply(an_order(qty="10"), Accepted(oid="1", at_ms=1_000)).order
+    order = apply(an_order(qty="10", reduce_only=True), Accepted(oid="1", at_ms=1_000)).order
     order = apply(order, Filled(tid="a", qty=Decimal(4), px=Decimal(100), fee=Decimal(0), at_ms=1_100, oid="1")).order
     # The venue kept origSz 10 and cut sz to 0, so its status suggests 10 executed.
     order = apply(order, Final(outcome=ReportStatus.FILLED, executed=Decimal(10), at_ms=1_200)).order
@@ -175,6 +175,18 @@ def test_a_shrunk_reduce_only_order_ends_once_its_fills_have_surely_shown() -> N
     ended = apply(order, FillsComplete(asked_ms=3_201))
     assert ended.order.outcome is ReportStatus.CANCELED
     assert ended.reports[-1].filled_qty == 4
+
+
+def test_an_order_stays_live_while_fills_are_missing_that_its_status_names() -> None:
+    """Ended too early, what shows late would have been ordered a second time by its replacement."""
+    order = apply(an_order(qty="10"), Accepted(oid="1", at_ms=1_000)).order
+    order = apply(order, Final(outcome=ReportStatus.CANCELED, executed=Decimal(6), at_ms=1_200)).order
+    order = apply(order, Filled(tid="a", qty=Decimal(4), px=Decimal(100), fee=Decimal(0), at_ms=1_100, oid="1")).order
+
+    assert not fills_complete(order, asked_ms=60_000, grace_ms=GRACE_MS)
+    late = Filled(tid="b", qty=Decimal(2), px=Decimal(100), fee=Decimal(0), at_ms=1_150, oid="1")
+    ended = apply(order, late).order
+    assert (ended.live, ended.rest) == (False, Decimal(4))
 
 
 def test_absence_is_proven_only_after_expiry_and_lag() -> None:

@@ -125,8 +125,11 @@ def absence_proven(order: Order, *, asked_ms: int, grace_ms: int) -> bool:
 def fills_complete(order: Order, *, asked_ms: int, grace_ms: int) -> bool:
     """True when fills read at ``asked_ms`` are all that a final order will ever have.
 
-    A reduce-only order that the venue has shrunk never fills what its status suggests; only time can tell that.
+    A reduce-only order that the venue has shrunk never fills what its status suggests; only time can tell that. Any
+    other has ended when its fills make what the status says: fills that show late must not be ordered again.
     """
+    if order.executed is not None and order.filled_qty < order.executed and not order.reduce_only:
+        return False
     return order.live and order.final_ms is not None and asked_ms > order.final_ms + grace_ms
 
 

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from tradingbot.domain.messages import AuditLevel, AuditRecord
 from tradingbot.execution.book import Book, Change, changed_by
 from tradingbot.execution.inquiry import Questions, Timing, next_question_ms, questions
-from tradingbot.execution.ledger import Ledger, Order
+from tradingbot.execution.ledger import ZERO, Ledger, Order
 from tradingbot.execution.orders import (
     Absent,
     Accepted,
@@ -188,7 +188,7 @@ def _status_event(seen: OrderStatus) -> tuple[str, Event]:
     return cloid, Final(
         outcome=seen.report_status,
         at_ms=seen.status_ms,
-        executed=seen.order.filled_at_most,
+        executed=ZERO if refusal else seen.order.filled_at_most,
         oid=oid,
         error=type(refusal).__name__ if refusal else None,
         raw=seen.status,
