@@ -58,6 +58,14 @@ def test_a_secret_is_never_in_an_error() -> None:
     assert line.endswith("was [secret]")
 
 
+def test_a_key_or_password_in_the_wrong_place_is_not_shown_either() -> None:
+    lines = refused(HL_ACCOUNT_ADDRESS="0x" + "ab" * 32, HL_HTTP_URL="ftp://me:hunter2@proxy")
+
+    assert [line.partition(":")[0] for line in lines] == ["HL_HTTP_URL", "HL_ACCOUNT_ADDRESS"]
+    assert "abab" not in "".join(lines)
+    assert "hunter2" not in "".join(lines)
+
+
 def test_what_is_not_built_yet_is_refused_and_says_so() -> None:
     assert "not built yet" in refused(AI_USE_LLM="true")[0]
 

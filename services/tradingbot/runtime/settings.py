@@ -17,6 +17,7 @@ from tradingbot.domain.errors import Permanent
 from tradingbot.domain.params import Params, merge_override
 from tradingbot.domain.static import HttpUrl, StaticSettings
 from tradingbot.runtime.clock import Anchor
+from tradingbot.runtime.logging import redact
 
 ALLOWED_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -61,11 +62,14 @@ RESERVED_NAMES: Mapping[str, str] = {
 
 
 class SettingsError(Permanent):
-    """Settings that cannot be used: a line per field with its name, its value (never a secret) and what is allowed."""
+    """Settings that cannot be used: a line per field with its name, its value (never a secret) and what is allowed.
+
+    A key is not shown either when it was pasted into a field that is no secret, such as the account's address.
+    """
 
     def __init__(self, lines: Collection[str]) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = tuple(lines)
+        self.lines = tuple(str(redact(line)) for line in lines)
+        super().__init__("\n".join(self.lines))
 
 
 def _check_log_level(level: str) -> str:
