@@ -314,13 +314,25 @@ async def open_session(process: Process, settings: SessionSettings) -> AsyncIter
         except Stopped:
             raise BusUnavailable("told to stop before Redis and the lease were ours") from None
         renewals = asyncio.create_task(session.lease.run(), name="lease")
+        told = asyncio.create_task(_tell_readiness(session), name="readiness")
         try:
             yield session
         finally:
+            await end(told)
             await end(renewals)
             await session.lease.release()
     finally:
         await redis.aclose()
+
+
+async def _tell_readiness(session: BusSession) -> None:
+    """A service without its lease can commit nothing: it is not ready, whatever it did before."""
+    lease, health = session.lease, session.process.health
+    while True:
+        await lease.lost.wait()
+        health.hinder("lease", "Redis is away, or another process is this service")
+        await lease.wait_held()
+        health.hinder("lease", None)
 
 
 async def _prepare(session: BusSession, identity: Mapping[str, str]) -> None:

@@ -28,6 +28,7 @@ class Health:
         self._beats: dict[str, tuple[float, float]] = {}
         self._ready = False
         self._why = "starting"
+        self._hindrances: dict[str, str] = {}
 
     def beat(self, name: str, *, max_age_s: float = 60.0) -> None:
         """Say that the loop ``name`` is alive and will say so again within ``max_age_s`` real seconds."""
@@ -37,10 +38,18 @@ class Health:
         """Say whether the service does its work now, and if not, why."""
         self._ready, self._why = is_ready, why
 
+    def hinder(self, name: str, why: str | None) -> None:
+        """Not ready for this reason, whatever the service says, until it is taken back with None."""
+        if why is None:
+            self._hindrances.pop(name, None)
+        else:
+            self._hindrances[name] = why
+
     @property
     def readiness(self) -> tuple[bool, str]:
         """Whether it is ready, and why not."""
-        return self._ready, self._why
+        own = [] if self._ready else [self._why]
+        return self._ready and not self._hindrances, "; ".join([*self._hindrances.values(), *own])
 
     def late(self) -> dict[str, float]:
         """The loops that have not been heard of for longer than they said, with the seconds since."""
