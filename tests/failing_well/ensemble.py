@@ -12,6 +12,7 @@ import httpx
 from eth_account import Account
 from redis.asyncio import Redis
 
+from support.execution_bench import Bench
 from support.paper import ACCOUNT, Paper, paper_exchange
 from support.servers import Server
 from support.sessions import process_for
@@ -125,6 +126,18 @@ class Ensemble:
 
     def resting(self) -> list[dict[str, Any]]:
         return [each for each in self.orders() if each["status"] == "open"]
+
+
+async def ticked(bench: Bench, look: Callable[[], Any]) -> Any:
+    """Virtual time passes until something is seen; back-offs are real, so that it must not pass too fast."""
+    loop = asyncio.get_running_loop()
+    end_s = loop.time() + DEADLINE_S
+    while loop.time() < end_s:
+        if found := await look():
+            return found
+        await bench.tick(1)
+        await asyncio.sleep(0.02)
+    raise AssertionError("it did not come about in time")
 
 
 async def _body(process: Process) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from failing_well.ensemble import ticked
 from support.execution_bench import AGENT, Bench, check_invariants, execution_bench
 from support.paper import SetPrices, paper_exchange
 from support.servers import Server, start_valkey
@@ -233,15 +234,6 @@ async def test_a_clock_that_differs_from_the_venues_by_more_than_a_second_stops_
                 await ticked(bench, lambda: as_ready(bench))
 
     assert "ms off" in stopped[0].details["reason"]
-
-
-async def ticked(bench: Bench, look, *, most_s: int = 120):
-    """Virtual time passes until something is seen."""
-    for _ in range(most_s):
-        if found := await look():
-            return found
-        await bench.tick(1)
-    raise AssertionError(f"not within {most_s} virtual seconds")
 
 
 async def stops(bench: Bench, name: str):

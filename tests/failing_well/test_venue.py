@@ -15,7 +15,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from failing_well.ensemble import Ensemble, ensemble
+from failing_well.ensemble import Ensemble, ensemble, ticked
 from support.execution_bench import Bench, check_invariants, execution_bench
 from support.scripted import CLOSE, HANG, Answer, http, scripted_venue
 from support.servers import Server
@@ -169,12 +169,3 @@ def heard_orders(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
     monkeypatch.setattr(exchange, "post_write", overheard)
     return heard
-
-
-async def ticked(bench: Bench, look: Any, *, most_s: int = 90) -> Any:
-    """Virtual time passes until something is seen."""
-    for _ in range(most_s):
-        if found := await look():
-            return found
-        await bench.tick(1)
-    raise AssertionError(f"not within {most_s} virtual seconds")
