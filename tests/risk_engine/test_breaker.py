@@ -181,6 +181,17 @@ def test_a_new_process_awaits_what_went_stale_while_nobody_looked(bench):
     assert bench.see(after_s=2).mode is Mode.NORMAL
 
 
+def test_a_clock_that_steps_back_halts_until_news_of_its_time_comes(bench):
+    bench.see()
+    bench.now_ms -= 3_600_000
+
+    assert bench.tick(0, features=False).mode is Mode.HALT
+    bench.see(post_only=True)
+    bench.see()
+    bench.see()
+    assert bench.see().mode is Mode.NORMAL
+
+
 def test_a_foreign_order_restricts_while_it_is_there(bench):
     assert bench.see(foreign_orders=1).mode is Mode.REDUCE_ONLY
     assert bench.see().mode is Mode.NORMAL

@@ -294,3 +294,13 @@ async def test_minutes_that_tell_no_price_halt_as_missing_ones_do_until_prices_a
         for _ in range(3):
             await scene.account()
         assert await scene.mode() is Mode.NORMAL
+
+
+async def test_after_the_clock_stepped_back_the_account_is_still_watched(scene):
+    async with scene.engine():
+        await scene.account()
+        scene.clock.jump(-3_600)
+
+        await scene.account(9_600)
+
+        assert (await scene.breaker())["latch_id"].startswith("drawdown-")

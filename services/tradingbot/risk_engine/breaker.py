@@ -191,7 +191,8 @@ def _health(state: BreakerState, facts: Facts) -> tuple[dict[str, str], dict[str
     awaited: dict[str, str] = {}
     tripping = dict(_flags(facts))
     for code, name, at_ms, limit_ms in _ages(state, facts):
-        if at_ms is not None and facts.now_ms - at_ms <= limit_ms:
+        # What lies ahead of the clock is from before it stepped back: as old as what lies behind it.
+        if at_ms is not None and abs(facts.now_ms - at_ms) <= limit_ms:
             continue
         late = facts.now_ms - max(at_ms or 0, facts.started_ms) > limit_ms
         age = "none yet" if at_ms is None else f"{(facts.now_ms - at_ms) / 1000:.0f} s ago"
@@ -209,7 +210,7 @@ def _ages(state: BreakerState, facts: Facts) -> Iterator[tuple[str, str, int | N
     )
     good_ms = state.reconciled_ms if facts.snapshot is not None else None
     if facts.snapshot is not None and facts.snapshot.health.reconcile_ok:
-        good_ms = max(good_ms or 0, reconciled_ms(facts.snapshot) or 0) or None
+        good_ms = reconciled_ms(facts.snapshot) or good_ms
     limit_ms = guard_against_real_slowness(
         value_ms=RECONCILE_MAX_AGE_MS, real_ms=RECONCILE_REAL_AGE_MS, speed=facts.speed
     )
@@ -236,7 +237,7 @@ def _trip_or_clear(
     update: dict[str, object] = {}
     snapshot = facts.snapshot
     good_ms = reconciled_ms(snapshot) if snapshot is not None and snapshot.health.reconcile_ok else None
-    newly_good = fresh and good_ms is not None and good_ms > (state.reconciled_ms or 0)
+    newly_good = fresh and good_ms is not None and good_ms != state.reconciled_ms
     if newly_good:
         update["reconciled_ms"] = good_ms
     if tripping:

@@ -12,6 +12,7 @@ from tradingbot.bus.names import Group, Stream
 from tradingbot.bus.params import read_params
 from tradingbot.bus.session import BusSession, open_session
 from tradingbot.bus.stopping import Stopped, unless_stopped
+from tradingbot.bus.trim import entry_id
 from tradingbot.domain.cycles import start_ms_of, to_ms
 from tradingbot.domain.ids import digest
 from tradingbot.domain.messages import (
@@ -137,8 +138,8 @@ class RiskEngine:
         )
 
     async def _on_snapshot(self, entry: Entry[StateSnapshot]) -> Outcome[BreakerState]:
-        if self._snapshot is not None and entry.data.asof_ms < self._snapshot.data.asof_ms:
-            return Outcome()
+        if self._snapshot is not None and entry_id(entry.id) < entry_id(self._snapshot.id):
+            return Outcome()  # unfinished by an earlier process; ids tell the order, times may have stepped back
         self._snapshot = entry
         params = self._params or await self._refresh_params()
         if params is None:
