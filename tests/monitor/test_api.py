@@ -147,6 +147,16 @@ async def test_a_web_page_elsewhere_cannot_command(valkey, valkey_server, header
     assert await valkey.exists(Key.MODE_PERSON) == 0
 
 
+@pytest.mark.parametrize("path", ["/api/state", "/api/audit", "/api/openapi.json"])
+async def test_a_web_page_elsewhere_cannot_read_the_account_by_a_rebound_name(valkey, valkey_server, path):
+    async with monitor(valkey_server) as client:
+        rebound = await client.get(path, headers={"Host": "rebound.example"})
+        own = await client.get(path)
+
+    assert rebound.status_code == 403
+    assert own.status_code == 200
+
+
 async def test_a_form_of_a_web_page_elsewhere_is_not_read(valkey, valkey_server):
     """Without a JSON content type a browser asks nobody before it sends."""
     async with monitor(valkey_server) as client:

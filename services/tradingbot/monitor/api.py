@@ -69,7 +69,10 @@ def create_app(backend: Backend) -> FastAPI:
 
     @app.middleware("http")
     async def harden(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call_next(request)
+        if _is_rebound(backend.settings, request):
+            response: Response = _json({"detail": "without a token this is for this machine alone"}, status=403)
+        else:
+            response = await call_next(request)
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         return response
@@ -134,6 +137,13 @@ def _add_health(app: FastAPI, backend: Backend) -> None:
         return Response(render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+def _is_rebound(settings: MonitorSettings, request: Request) -> bool:
+    """Whether a browser was led here by a foreign name that now resolves to this machine: it could read the answer."""
+    if settings.monitor_token is not None or not settings.listens_on_loopback:
+        return False
+    return request.url.path.startswith("/api/") and not is_loopback(request.url.hostname or "")
+
+
 def _check_may_command(settings: MonitorSettings, request: Request) -> None:
     """Let through a bearer of the token; without a token only a page or tool of this very machine."""
     if settings.monitor_token is not None:
@@ -143,10 +153,9 @@ def _check_may_command(settings: MonitorSettings, request: Request) -> None:
         return
     if not settings.listens_on_loopback:
         raise HTTPException(403, "no MONITOR_TOKEN is set and the monitor is not bound to a loopback address")
-    # A web page elsewhere can make a browser send requests here: its Origin, or a Host that was rebound, gives it away.
-    host = request.url.hostname or ""
+    # A web page elsewhere can make a browser send requests here: its Origin gives it away.
     origin = request.headers.get("origin")
-    if not is_loopback(host) or (origin is not None and origin != f"{request.url.scheme}://{request.url.netloc}"):
+    if origin is not None and origin != f"{request.url.scheme}://{request.url.netloc}":
         raise HTTPException(403, "commands without a token are taken from this machine's own page only")
 
 
