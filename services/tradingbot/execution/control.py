@@ -64,6 +64,7 @@ class Control:
         self._modes = modes
         self._clock = book.bus.clock
         self._changed = book.watch()
+        self._stamped = book.watch()
         self._looked_ms = 0
         """When the venue's open orders were last asked for."""
         self.applied = Applied(mode=Mode.HALT, reason="starting")
@@ -112,6 +113,7 @@ class Control:
         self.applied = _carried(self.applied, stated, now_ms=now_ms)
         self._worker.wake.set()
         self._changed.set()
+        self._stamped.set()
         if before == mode:
             return self.applied, ()
         return self.applied, (_mode_audit(before, mode, command_id=command_id),)
@@ -138,7 +140,7 @@ class Control:
         await self._worker.cancel(self._to_cancel(), reason=self._why(), forced=True)
         if self._gate.mode.mode is Mode.HALT:
             await self._stamp_halt()
-        elif self.applied.acked_at is None and not self._forbidden():
+        elif self.applied.acked_at is None and not self._forbidden() and not self._on_their_way():
             now_ms = self._clock.now_ms()
             await self._write(replace(self.applied, cancelled_at=now_ms, acked_at=now_ms))
 
@@ -152,6 +154,11 @@ class Control:
                 return [each for each in live if not each.reduce_only]
             case _:
                 return []
+
+    def _on_their_way(self) -> list[Order]:
+        """Intents that the venue may be taking right now and that REDUCE_ONLY forbids."""
+        live = self._book.ledger.live() if self._gate.mode.mode is Mode.REDUCE_ONLY else ()
+        return [each for each in live if each.stage is Stage.INTENT and not each.reduce_only]
 
     def _to_cancel(self) -> list[Order]:
         """The forbidden orders whose cancellation was not asked for, or long ago."""
@@ -170,7 +177,6 @@ class Control:
 
     async def _stamp_halt(self) -> None:
         if self.applied.acked_at is not None:
-            await self._flatten()
             return
         if any(each.stage is Stage.OPEN and each.outcome is None for each in self._book.ledger.live()):
             return
@@ -192,13 +198,27 @@ class Control:
     def _nothing_can_come(self) -> bool:
         return self._sender.idle and not self._book.ledger.live() and "starting" not in self._gate.stops
 
-    async def _flatten(self) -> None:
+    # ---------------------------------------------------------------- flatten
+
+    async def follow(self) -> None:
+        """Flatten after an acknowledged HALT, until cancelled; a task of its own, so that it delays no other mode."""
+        while True:
+            self._stamped.clear()
+            if self._gate.mode.mode is Mode.HALT and self.applied.acked_at is not None:
+                await self._flatten(halt=self.applied.received_at)
+            await self._stamped.wait()
+
+    async def _flatten(self, *, halt: int | None) -> None:
+        def lasts() -> bool:
+            return self._gate.mode.mode is Mode.HALT and self.applied.received_at == halt
+
         if self.applied.flatten in ("flat", "failed") or not await self._flattener.wanted():
             return
         if self.applied.flatten != "pending":
             await self._write(replace(self.applied, flatten="pending"))
-        outcome = await self._flattener.run(while_halted=lambda: self._gate.mode.mode is Mode.HALT)
-        await self._write(replace(self.applied, flatten=outcome), (_flatten_audit(outcome),))
+        outcome = await self._flattener.run(while_halted=lasts)
+        stated = replace(self.applied, flatten=outcome) if lasts() else self.applied
+        await self._write(stated, (_flatten_audit(outcome),))
 
     # ---------------------------------------------------------------- edges
 
@@ -211,6 +231,7 @@ class Control:
             adds=[self._bus.audit(each, cycle_id=cycle_id) for each in audits],
         )
         self._changed.set()
+        self._stamped.set()
 
     def _scaled(self, value_ms: int, real_ms: int) -> int:
         return guard_against_real_slowness(value_ms=value_ms, real_ms=real_ms, speed=self._clock.speed)

@@ -14,7 +14,7 @@ from tradingbot.execution.venue_link import VenueLink
 from tradingbot.runtime import metrics
 from tradingbot.runtime.clock import Clock
 from tradingbot.venue.budget import MAX_BATCH
-from tradingbot.venue.errors import VenueError
+from tradingbot.venue.errors import Retryable, VenueError
 from tradingbot.venue.models import VenueOrder
 from tradingbot.venue.wire import cancel_by_cloid_action
 
@@ -29,10 +29,13 @@ async def own_open_orders(venue: VenueLink, *, bot_id: str) -> tuple[list[VenueO
     return own, [each for each in orders if each not in own]
 
 
-async def cancel_without_bus(venue: VenueLink, *, bot_id: str, clock: Clock, until: asyncio.Event) -> int:
+async def cancel_without_bus(
+    venue: VenueLink, *, bot_id: str, clock: Clock, until: asyncio.Event, stop: asyncio.Event
+) -> int:
     """Cancel own open orders until ``until`` is set; returns how many cancels were sent.
 
-    It goes on looking while the bus is away: an order that was in flight when it went may still arrive.
+    It goes on looking while the bus is away: an order that was in flight when it went may still arrive. With ``stop``
+    set it ends as soon as nothing is open.
     """
     sent = 0
     while venue.signer is not None and not until.is_set():
@@ -42,10 +45,13 @@ async def cancel_without_bus(venue: VenueLink, *, bot_id: str, clock: Clock, unt
             if own:
                 await _send_cancels(venue, own[:MAX_BATCH], now_ms=clock.now_ms())
                 sent += len(own[:MAX_BATCH])
+            elif stop.is_set():
+                break
             else:
                 wait_s = LOOK_AGAIN_S
         except VenueError as error:
             metrics.count_error(error)  # asked again: an order that stays open is the one thing that must not be
+            wait_s = max(RETRY_S, error.delay_s or 0.0) if isinstance(error, Retryable) else RETRY_S
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await until.wait()

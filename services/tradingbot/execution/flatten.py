@@ -6,6 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from tradingbot.bus.params import read_params
+from tradingbot.domain.cycles import cycle_id_at
 from tradingbot.domain.params import ExecutionParams, ExternalPositions, HaltAction
 from tradingbot.execution.actions import place_flatten
 from tradingbot.execution.book import Book, Change
@@ -15,6 +16,7 @@ from tradingbot.execution.tracker import Tracker
 from tradingbot.execution.waiting import woken
 from tradingbot.execution.worker import Worker
 from tradingbot.runtime.clock import guard_against_real_slowness
+from tradingbot.venue.errors import VenueError
 
 DEADLINE_MS = 120_000
 PAUSE_MS = 1000
@@ -45,11 +47,15 @@ class Flattener:
         deadline_ms = self._clock.now_ms() + self._scaled(DEADLINE_MS, 10_000)
         while while_halted() and self._clock.now_ms() < deadline_ms:
             await self._ended()
-            found = await self._tracker.settle_now()
+            try:
+                found = await self._tracker.settle_now()
+            except VenueError as error:
+                self._book.bus.process.log.warning("flatten_delayed", error=str(error))
+                found = None
             positions = self._positions(external=external)
             if not positions and found is not None and not found.unsettled:
                 return "flat"
-            if positions:
+            if positions and found is not None and while_halted():
                 await self._place(positions, execution)
             await self._clock.sleep(self._scaled(PAUSE_MS, 50) / 1000)
         return "failed"
@@ -64,7 +70,7 @@ class Flattener:
 
     async def _place(self, positions: dict[str, Decimal], params: ExecutionParams) -> None:
         desk = await self._worker.desk()
-        cycle_id = self._book.bus.cycle_id()
+        cycle_id = cycle_id_at(desk.now_ms, cycle_seconds=self._book.bus.cycle_seconds)
 
         def decide(ledger: Ledger) -> Change | None:
             closable = {symbol: each for symbol, each in positions.items() if not ledger.live(symbol)}

@@ -201,6 +201,7 @@ class Execution:
             self.worker.run(),
             self.control.watch(),
             self.control.enforce(),
+            self.control.follow(),
             self.watchdog.run(),
             self.watchdog.watch_actions(),
             self.recovery.run(),
@@ -241,20 +242,31 @@ class Execution:
 
     async def _fail_closed(self) -> None:
         """Redis is away or the lease is another's: cancel what is open when Redis stays away."""
-        back = asyncio.Event()
-        watcher = asyncio.create_task(self._set_when_back(back))
+        over = asyncio.Event()
+        watchers = [asyncio.create_task(each) for each in (self._set_when_back(over), self._set_when_stopped(over))]
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BUS_GRACE_S):
-                    await back.wait()
-            if not back.is_set():
+                    await over.wait()
+            if not over.is_set():
                 sent = await cancel_without_bus(
-                    self._venue, bot_id=self._bus.bot_id, clock=self._process.clock, until=back
+                    self._venue,
+                    bot_id=self._bus.bot_id,
+                    clock=self._process.clock,
+                    until=over,
+                    stop=self._process.stop,
                 )
                 self._process.log.warning("cancelled_without_bus", sent=sent)
         finally:
-            watcher.cancel()
-            await asyncio.gather(watcher, return_exceptions=True)
+            for each in watchers:
+                each.cancel()
+            await asyncio.gather(*watchers, return_exceptions=True)
+
+    async def _set_when_stopped(self, over: asyncio.Event) -> None:
+        """A stop waits for the cancels too, but not for ever."""
+        await self._process.stop.wait()
+        await self._process.clock.sleep_real(STOP_WITHIN_S)
+        over.set()
 
     async def _set_when_back(self, back: asyncio.Event) -> None:
         while True:

@@ -1,0 +1,105 @@
+"""Two troubles at once: a stop while Redis is away, a HALT while an earlier one is still flattened, and the like."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from support.execution_bench import WIDE, Bench, check_invariants, execution_bench
+from support.servers import Server
+from tradingbot.bus.client import connect
+from tradingbot.bus.control import read_applied
+from tradingbot.bus.library import load_library
+from tradingbot.domain.messages import Command, ReportStatus
+from tradingbot.domain.modes import Mode
+from tradingbot.domain.params import HaltAction
+from tradingbot.execution.flatten import Flattener
+
+FLATTENED = WIDE.model_copy(update={"halt_action": HaltAction.FLATTEN})
+
+
+async def none_open(bench: Bench) -> bool:
+    return await bench.resting() == []
+
+
+async def test_a_stop_while_redis_is_away_cancels_what_is_open_and_ends_in_time(durable_server: Server) -> None:
+    redis = connect(durable_server.url, client_name="test")
+    await load_library(redis)
+    async with execution_bench(redis, durable_server) as bench:
+        await bench.ready(order_tif="Alo", twap_slices=1)
+        async with bench.trading() as process:
+            await bench.begun()
+            await bench.next_cycle()
+            await bench.approve(BTC=0.12)
+            await bench.until(bench.resting)
+            durable_server.kill()
+            process.stop.set()
+            stopped_s = time.monotonic()
+        took_s = time.monotonic() - stopped_s
+
+        assert await none_open(bench)
+        assert took_s < 9.0, "the supervisor kills after 10 s"
+    await redis.aclose()
+
+
+async def test_an_earlier_halts_flatten_delays_no_later_halt(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    flattening = asyncio.Event()
+
+    async def for_ever(*_: object, **__: object) -> str:
+        flattening.set()
+        await asyncio.Event().wait()
+        return "failed"
+
+    monkeypatch.setattr(Flattener, "run", for_ever)
+    await bench.params(risk=FLATTENED, order_tif="Alo", twap_slices=1)
+    await bench.breaker()
+    await bench.mirror()
+    async with bench.trading():
+        await bench.begun()
+        await bench.command(Command.HALT)
+        await asyncio.wait_for(flattening.wait(), timeout=10)
+        await bench.command(Command.RESUME)
+
+        async def resumed() -> bool:
+            applied = await read_applied(bench.redis)
+            return applied is not None and applied.mode is Mode.NORMAL
+
+        await bench.until(resumed)
+        await bench.next_cycle()
+        await bench.approve(BTC=0.12)
+        await bench.until(bench.resting)
+        await bench.command(Command.HALT)
+        await bench.until(lambda: none_open(bench))
+
+    await check_invariants(bench)
+
+
+async def test_flatten_outlives_a_venue_that_does_not_answer_and_ends_by_its_deadline(bench: Bench) -> None:
+    await bench.ready(twap_slices=1)
+    await bench.params(risk=FLATTENED, twap_slices=1)
+    async with bench.trading():
+        await bench.begun()
+        await bench.next_cycle()
+        await bench.approve(BTC=0.12)
+        await bench.until_reports(lambda found: any(e.status is ReportStatus.FILLED for e in found))
+        await bench.tick(5)
+        bench.paper.faults({"kind": "server_error", "path": "/info", "type": "clearinghouseState"})
+        await bench.command(Command.HALT)
+
+        async def state() -> str:
+            applied = await read_applied(bench.redis)
+            return applied.flatten if applied else ""
+
+        async def pending() -> bool:
+            return await state() == "pending"
+
+        await bench.until(pending)
+        for _ in range(200):
+            await bench.tick(1)
+            await asyncio.sleep(0.02)
+            if await state() == "failed":
+                break
+
+        assert await state() == "failed"
