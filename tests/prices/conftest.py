@@ -25,8 +25,8 @@ def write_candles(tmp_path: Path) -> Callable[[str, Sequence[Row]], Path]:
             with path.open("w", newline="") as file:
                 csv.writer(file).writerows([COLUMNS, *rows])
         else:
-            import pyarrow  # noqa: PLC0415 - heavy
-            import pyarrow.parquet  # noqa: PLC0415 - heavy
+            import pyarrow
+            import pyarrow.parquet
 
             columns = list(zip(*rows, strict=True)) or [() for _ in COLUMNS]
             pyarrow.parquet.write_table(pyarrow.table(dict(zip(COLUMNS, map(list, columns), strict=True))), path)

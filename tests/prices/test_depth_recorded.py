@@ -50,7 +50,7 @@ def median(shapes: list[Shape]) -> Shape:
 
 
 def columns(path: Path) -> dict[str, list]:
-    import pyarrow.parquet  # noqa: PLC0415 - heavy
+    import pyarrow.parquet
 
     return pyarrow.parquet.read_table(path).to_pydict()
 
