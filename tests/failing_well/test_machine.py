@@ -76,7 +76,7 @@ async def test_a_bus_that_is_full_stops_execution_and_cancels_what_is_open(
     any_redis: Redis, any_server: Server
 ) -> None:
     async with execution_bench(any_redis, any_server) as bench:
-        await bench.ready(order_tif="Alo", twap_slices=1)
+        await bench.ready(order_tif="Alo", twap_slices=1, replace_once=False)
         async with bench.trading(), real_time(bench):
             await resting(bench)
             sent = len(bench.orders_sent())
@@ -127,7 +127,7 @@ async def test_a_bus_whose_disk_is_full_stops_execution_and_cancels_what_is_open
     try:
         await load_library(redis)
         async with execution_bench(redis, server) as bench:
-            await bench.ready(order_tif="Alo", twap_slices=1)
+            await bench.ready(order_tif="Alo", twap_slices=1, replace_once=False)
             async with bench.trading(), real_time(bench):
                 await resting(bench)
                 sent = len(bench.orders_sent())
@@ -216,7 +216,7 @@ async def test_a_clock_that_differs_from_the_venues_by_more_than_a_second_stops_
         clock, prices = AheadClock(bench.clock), SetPrices()
         async with paper_exchange(prices=prices, clock=clock, agents=(AGENT,), order_status_lag_ms=0) as paper:
             bench.paper, bench.prices = paper, prices
-            await bench.ready(order_tif="Alo", twap_slices=1)
+            await bench.ready(order_tif="Alo", twap_slices=1, replace_once=False)
             async with bench.trading():
                 await resting(bench)
                 clock.ahead_ms = jump_ms

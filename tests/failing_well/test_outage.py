@@ -20,7 +20,7 @@ from tradingbot.domain.messages import ExecutionPlan
 from tradingbot.domain.params import AiParams, Params
 from tradingbot.runtime.process import SERVICES
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("system")]
 
 
 @pytest.fixture

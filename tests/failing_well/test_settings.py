@@ -2,6 +2,9 @@
 
 What it says is one line per field: its name, its value (never a secret), what is allowed. Exit code 2, so that no
 supervisor tries again. Decisions by a language model are not built yet: asking for them is refused in the same way.
+
+This folder has a file for each row of the design's table of what comes in and what it gets. Two rows come with the
+parts that they are about: a bad resource with the operator, a bad answer with the model client.
 """
 
 from __future__ import annotations
