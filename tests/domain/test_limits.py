@@ -22,7 +22,15 @@ RISK = RiskParams(allow_short=True)
 EQUITY = 10_000.0
 
 amounts = st.floats(0, 30)
-exposure = st.builds(Exposure, px=st.just(100.0), qty=st.floats(-30, 30), buys=amounts, sells=amounts)
+exposure = st.builds(
+    Exposure,
+    px=st.just(100.0),
+    qty=st.floats(-30, 30),
+    buys=amounts,
+    sells=amounts,
+    reducing_buys=amounts,
+    reducing_sells=amounts,
+)
 books = st.dictionaries(st.sampled_from(["BTC", "ETH", "SOL"]), exposure).map(
     lambda book: {"BTC": Exposure(px=100.0), **book}
 )
@@ -36,11 +44,13 @@ orders = st.builds(
 
 
 def outcomes(book: dict[str, Exposure], order: ProposedOrder):
-    """Every portfolio that full fills of any of the orders could lead to."""
+    """Every portfolio that full fills of any of the orders could lead to, reduce-only ones before the others."""
     ways = []
     for symbol, each in book.items():
         own = [0.0, order.sign * order.qty] if symbol == order.symbol else [0.0]
-        ways.append([each.qty + b + s + o for b in (0.0, each.buys) for s in (0.0, -each.sells) for o in own])
+        reduced = each.qty + min(each.reducing_buys, max(-each.qty, 0.0)) - min(each.reducing_sells, max(each.qty, 0.0))
+        starts = (each.qty, reduced)
+        ways.append([q + b + s + o for q in starts for b in (0.0, each.buys) for s in (0.0, -each.sells) for o in own])
     for quantities in product(*ways):
         yield {symbol: qty * 100.0 / EQUITY for symbol, qty in zip(book, quantities, strict=True)}
 
@@ -60,7 +70,7 @@ def test_no_outcome_of_a_strict_reduction_is_larger_or_on_the_other_side(book, o
     own = book["BTC"]
     if not strictly_reduces(order, own) or order.reduce_only:
         return
-    same_side = own.buys if order.sign > 0 else own.sells
+    same_side = own.buys + own.reducing_buys if order.sign > 0 else own.sells + own.reducing_sells
     after = own.qty + order.sign * (order.qty + same_side)
 
     assert abs(own.qty + order.sign * order.qty) < abs(own.qty)
@@ -91,6 +101,22 @@ def test_open_and_unknown_orders_of_the_same_side_count():
 
 def test_open_orders_of_the_other_side_do_not_make_room():
     assert ask(buy(6), BTC=Exposure(px=100, qty=10, sells=10)) is not None
+
+
+def test_a_short_that_an_open_order_closes_does_not_carry_the_net():
+    long, short = Exposure(px=100, qty=15), Exposure(px=100, qty=-10)
+    closing = Exposure(px=100, qty=-10, reducing_buys=10)
+
+    assert ask(buy(10), ETH=long, SOL=short) is None
+    assert ask(buy(10), ETH=long, SOL=closing) == "net 0.250000 is beyond 0.200000"
+
+
+def test_a_flip_counts_whole_while_the_order_that_closes_is_open():
+    risk = RiskParams(allow_short=True, max_net=1, max_gross=1)
+
+    assert ask(sell(15), risk, BTC=Exposure(px=100, qty=1)) is None
+    assert ask(sell(15.5), risk, BTC=Exposure(px=100, qty=1)) is None
+    assert "cap of BTC" in (ask(sell(15.5), risk, BTC=Exposure(px=100, qty=1, reducing_sells=1)) or "")
 
 
 def test_other_coins_count_in_gross_and_net():
@@ -141,7 +167,8 @@ def test_several_orders_of_one_action_are_judged_one_after_the_other():
     book["BTC"] = book["BTC"].with_order(first)
 
     assert intent_allowed(buy(10), book, equity_usd=EQUITY, risk=RISK) is not None
-    assert book["BTC"].with_order(sell(3, reduce_only=True)) == book["BTC"]
+    reducing = book["BTC"].with_order(sell(3, reduce_only=True))
+    assert (reducing.reducing_sells, reducing.most, reducing.least) == (3, book["BTC"].most, book["BTC"].least)
 
 
 @pytest.mark.parametrize(

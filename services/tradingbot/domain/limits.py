@@ -10,7 +10,7 @@ Plain float loops without numpy: the result is the same to the last bit wherever
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tradingbot.domain.params import RiskParams
 
@@ -42,9 +42,13 @@ class Exposure:
     qty: float = 0.0
     """The position, signed."""
     buys: float = 0.0
-    """What is left of open, in-flight and unknown BUY orders, ≥ 0. Orders that bear the venue's reduce-only flag are
-    left out: they can only bring the position nearer to zero."""
+    """What is left of open, in-flight and unknown BUY orders without the venue's reduce-only flag, ≥ 0."""
     sells: float = 0.0
+    """The same for SELL orders."""
+    reducing_buys: float = 0.0
+    """The same of BUY orders with the flag: they bring a short no further than to zero, but a short that they close
+    no longer carries the net of the others."""
+    reducing_sells: float = 0.0
     """The same for SELL orders."""
 
     @property
@@ -55,20 +59,17 @@ class Exposure:
     @property
     def most(self) -> float:
         """The highest position that any subset of fills can lead to."""
-        return self.qty + self.buys
+        return self.qty + self.buys + min(self.reducing_buys, max(-self.qty, 0.0))
 
     @property
     def least(self) -> float:
         """The lowest position that any subset of fills can lead to."""
-        return self.qty - self.sells
+        return self.qty - self.sells - min(self.reducing_sells, max(self.qty, 0.0))
 
     def with_order(self, order: ProposedOrder) -> Exposure:
-        """The exposure once this order is open too; a reduce-only order adds nothing to the worse side."""
-        if order.reduce_only:
-            return self
-        buys = self.buys + order.qty if order.sign > 0 else self.buys
-        sells = self.sells + order.qty if order.sign < 0 else self.sells
-        return Exposure(px=self.px, qty=self.qty, buys=buys, sells=sells)
+        """The exposure once this order is open too."""
+        name = ("reducing_" if order.reduce_only else "") + ("buys" if order.sign > 0 else "sells")
+        return replace(self, **{name: getattr(self, name) + order.qty})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +128,7 @@ def strictly_reduces(order: ProposedOrder, own: Exposure) -> bool:
         return False
     if order.reduce_only:
         return True
-    same_side = own.buys if order.sign > 0 else own.sells
+    same_side = own.buys + own.reducing_buys if order.sign > 0 else own.sells + own.reducing_sells
     size = own.qty if own.qty > 0 else -own.qty
     return (order.qty + same_side - size) * own.px <= TOLERANCE
 

@@ -166,16 +166,18 @@ def exposures(ledger: Ledger, marks: Mapping[str, Decimal], extra: Iterable[Orde
         symbol: Exposure(
             px=float(marks.get(symbol, 0)),
             qty=float(ledger.position(symbol)),
-            buys=_open_rest(orders, symbol, Side.BUY),
-            sells=_open_rest(orders, symbol, Side.SELL),
+            buys=_open_rest(orders, symbol, Side.BUY, reduce_only=False),
+            sells=_open_rest(orders, symbol, Side.SELL, reduce_only=False),
+            reducing_buys=_open_rest(orders, symbol, Side.BUY, reduce_only=True),
+            reducing_sells=_open_rest(orders, symbol, Side.SELL, reduce_only=True),
         )
         for symbol in symbols
     }
 
 
-def _open_rest(orders: Iterable[Order], symbol: str, side: Side) -> float:
-    rests = (each.rest for each in orders if each.symbol == symbol and each.side is side and not each.reduce_only)
-    return float(sum(rests, Decimal(0)))
+def _open_rest(orders: Iterable[Order], symbol: str, side: Side, *, reduce_only: bool) -> float:
+    alike = (each for each in orders if (each.symbol, each.side, each.reduce_only) == (symbol, side, reduce_only))
+    return float(sum((each.rest for each in alike), Decimal(0)))
 
 
 def _slice_terms(plan: CurrentPlan, work: SliceWork, *, now_ms: int) -> Terms:

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from tradingbot.bus.names import Stream
 from tradingbot.domain.limits import Exposure, ProposedOrder, intent_allowed
-from tradingbot.domain.messages import ExecutionReport, OrderAction, OrderIntent, StateSnapshot
+from tradingbot.domain.messages import ExecutionReport, OrderAction, OrderIntent, Side, StateSnapshot
 from tradingbot.domain.params import RiskParams
 from tradingbot.replay.evidence import Evidence
 from tradingbot.replay.verdict import Verdict, verdict
@@ -110,15 +110,17 @@ class _Account:
         symbols = {intent.symbol, *self._positions, *(each.symbol for each in self._open.values())}
         exposures = {}
         for symbol in symbols:
-            rests = [
-                (each.side.sign, self._rest[cloid])
-                for cloid, each in self._open.items()
-                if each.symbol == symbol and not each.reduce_only
-            ]
             exposures[symbol] = Exposure(
                 px=marks.get(symbol, 0.0),
                 qty=self._positions.get(symbol, 0.0),
-                buys=sum(rest for sign, rest in rests if sign > 0),
-                sells=sum(rest for sign, rest in rests if sign < 0),
+                buys=self._open_rest(symbol, Side.BUY, reduce_only=False),
+                sells=self._open_rest(symbol, Side.SELL, reduce_only=False),
+                reducing_buys=self._open_rest(symbol, Side.BUY, reduce_only=True),
+                reducing_sells=self._open_rest(symbol, Side.SELL, reduce_only=True),
             )
         return exposures
+
+    def _open_rest(self, symbol: str, side: Side, *, reduce_only: bool) -> float:
+        wanted = (symbol, side, reduce_only)
+        alike = (cloid for cloid, each in self._open.items() if (each.symbol, each.side, each.reduce_only) == wanted)
+        return sum(self._rest[cloid] for cloid in alike)
