@@ -44,6 +44,30 @@ async def test_a_stop_while_redis_is_away_cancels_what_is_open_and_ends_in_time(
     await redis.aclose()
 
 
+async def test_a_start_that_finds_no_redis_cancels_what_an_earlier_life_left_open(durable_server: Server) -> None:
+    redis = connect(durable_server.url, client_name="test")
+    await load_library(redis)
+    async with execution_bench(redis, durable_server) as bench:
+        await bench.ready(order_tif="Alo", twap_slices=1)
+        async with bench.doomed():
+            await bench.begun()
+            await bench.next_cycle()
+            await bench.approve(BTC=0.12)
+            await bench.until(bench.resting)
+            durable_server.kill()
+        resting = await bench.resting()
+        async with bench.trading():
+            await bench.until(lambda: none_open(bench))
+            durable_server.start()
+            await redis.connection_pool.disconnect()
+            await bench.mirror()
+            await bench.until(bench.lifted_again)
+
+        assert len(resting) == 1
+        await check_invariants(bench)
+    await redis.aclose()
+
+
 async def test_an_earlier_halts_flatten_delays_no_later_halt(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     flattening = asyncio.Event()
 

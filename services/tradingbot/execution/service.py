@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack
 from typing import Any
 
 from tradingbot.bus.buckets import WeightBudget
 from tradingbot.bus.client import connect
 from tradingbot.bus.errors import BusError
+from tradingbot.bus.lease import Lease
 from tradingbot.bus.names import Group, Stream
 from tradingbot.bus.session import BusSession, open_session
-from tradingbot.bus.stopping import Stopped, unless_stopped
+from tradingbot.bus.stopping import Stopped, end, unless_stopped
 from tradingbot.domain.messages import ApprovedTargetPortfolio, ControlCommand
 from tradingbot.execution.book import Book
 from tradingbot.execution.control import Control
@@ -38,6 +38,7 @@ from tradingbot.execution.watchdog import Watchdog
 from tradingbot.execution.worker import Worker
 from tradingbot.runtime import metrics
 from tradingbot.runtime.process import Process
+from tradingbot.venue.budget import Budget
 from tradingbot.venue.errors import VenueError
 from tradingbot.venue.exchange import ExchangeClient
 from tradingbot.venue.http import open_http
@@ -63,22 +64,68 @@ class Stopping(Exception):  # noqa: N818 - not a failure
 async def run(process: Process) -> None:
     """Trade until the process is told to stop."""
     settings = ExecutionSettings.load(process.environ)
-    with contextlib.suppress(Stopped):
-        async with open_session(process, settings) as bus, _venue(process, settings, bus) as (venue, stream):
-            execution = Execution(process=process, settings=settings, bus=bus, venue=venue, stream=stream)
-            await execution.run()
+    waiting = asyncio.create_task(_close_while_bus_is_away(process, settings))
+    try:
+        with contextlib.suppress(Stopped):
+            async with open_session(process, settings) as bus:
+                await end(waiting)
+                budget = WeightBudget(bus.redis, capacity_per_min=settings.ip_weight_per_min, clock=process.clock)
+                async with _venue(process, settings, budget) as (venue, stream):
+                    execution = Execution(process=process, settings=settings, bus=bus, venue=venue, stream=stream)
+                    await execution.run()
+    finally:
+        await end(waiting)
+
+
+async def _close_while_bus_is_away(process: Process, settings: ExecutionSettings) -> None:
+    """A start that finds no Redis: whoever placed orders before may be gone with it, so they are cancelled."""
+    if settings.dry_run:
+        return
+    async with connect(settings.redis_url, client_name=f"{process.service}-start") as redis:
+        lease, back = Lease(redis, service=process.service, clock=process.clock), asyncio.Event()
+        watcher = asyncio.create_task(_set_when_back(back, process=process, lease=lease))
+        try:
+            await _within(BUS_GRACE_S, back)
+            if not back.is_set():
+                async with _venue(process, settings, NoWait()) as (venue, _):
+                    sent = await cancel_without_bus(
+                        venue, bot_id=settings.bot_id, clock=process.clock, until=back, stop=process.stop
+                    )
+                process.log.warning("cancelled_without_bus", sent=sent)
+        finally:
+            await end(watcher)
+
+
+async def _within(real_s: float, event: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(real_s):
+            await event.wait()
+
+
+async def _set_when_back(back: asyncio.Event, *, process: Process, lease: Lease) -> None:
+    """Set ``back`` once Redis takes writes again."""
+    while True:
+        try:
+            await lease.confirm()
+        except BusError as error:
+            process.health.ready(is_ready=False, why=f"redis: {error}")
+            await process.clock.sleep_real(0.1)
+        else:
+            back.set()
+            return
 
 
 @contextlib.asynccontextmanager
 async def _venue(
-    process: Process, settings: ExecutionSettings, bus: BusSession
+    process: Process, settings: ExecutionSettings, budget: Budget
 ) -> AsyncIterator[tuple[VenueLink, VenueStream | None]]:
-    """The venue's clients; waits until it tells its coins."""
+    """The venue's clients; waits until it tells its coins.
+
+    What a HALT needs has connections of its own: polls that a slow venue holds up must not hold up a cancel.
+    """
     endpoints = urls(settings.hl_network, settings.hl_http_url, settings.hl_ws_url)
-    async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(open_http(endpoints.http_url))
-        budget = WeightBudget(bus.redis, capacity_per_min=settings.ip_weight_per_min, clock=process.clock)
-        info = InfoClient(http, budget)
+    async with open_http(endpoints.http_url) as polls, open_http(endpoints.http_url) as http:
+        info = InfoClient(polls, budget)
         key = settings.key()
         account = settings.hl_account_address or ""
         venue = VenueLink(
@@ -243,11 +290,12 @@ class Execution:
     async def _fail_closed(self) -> None:
         """Redis is away or the lease is another's: cancel what is open when Redis stays away."""
         over = asyncio.Event()
-        watchers = [asyncio.create_task(each) for each in (self._set_when_back(over), self._set_when_stopped(over))]
+        watchers = [
+            asyncio.create_task(_set_when_back(over, process=self._process, lease=self._bus.lease)),
+            asyncio.create_task(self._set_when_stopped(over)),
+        ]
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(BUS_GRACE_S):
-                    await over.wait()
+            await _within(BUS_GRACE_S, over)
             if not over.is_set():
                 sent = await cancel_without_bus(
                     self._venue,
@@ -259,25 +307,13 @@ class Execution:
                 self._process.log.warning("cancelled_without_bus", sent=sent)
         finally:
             for each in watchers:
-                each.cancel()
-            await asyncio.gather(*watchers, return_exceptions=True)
+                await end(each)
 
     async def _set_when_stopped(self, over: asyncio.Event) -> None:
         """A stop waits for the cancels too, but not for ever."""
         await self._process.stop.wait()
         await self._process.clock.sleep_real(STOP_WITHIN_S)
         over.set()
-
-    async def _set_when_back(self, back: asyncio.Event) -> None:
-        while True:
-            try:
-                await self._bus.lease.confirm()
-            except BusError as error:
-                self._process.health.ready(is_ready=False, why=f"redis: {error}")
-                await self._process.clock.sleep_real(0.1)
-            else:
-                back.set()
-                return
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
