@@ -265,7 +265,7 @@ async def test_the_operator_loads_sets_params_frees_leases_and_drops_dead_letter
         assert (await write_person_params(redis, {"risk.max_gross": 0.3})).person_version == 1
 
 
-async def test_portfolio_state_trims_and_sees_the_memory_and_three_services_share_the_weight(users: Redis, any_server: Server) -> None:
+async def test_portfolio_state_trims_and_three_services_share_the_weight(users: Redis, any_server: Server) -> None:
     for role in ("market_data", "portfolio_state", "execution"):
         async with connected(any_server, role) as redis:
             budget = WeightBudget(redis, capacity_per_min=1000, clock=SystemClock())
@@ -273,4 +273,8 @@ async def test_portfolio_state_trims_and_sees_the_memory_and_three_services_shar
     assert float(await users.hget("bucket:ip_weight", "tokens")) < 200
     async with connected(any_server, "portfolio_state") as redis:
         assert set(await trim_streams(redis)) == set(Stream)
+
+
+async def test_portfolio_state_sees_how_full_the_server_is(users: Redis, any_server: Server) -> None:
+    async with connected(any_server, "portfolio_state") as redis:
         assert (await read_memory(redis)).used > 0
