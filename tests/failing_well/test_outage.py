@@ -1,18 +1,23 @@
 """Redis down: the services wait and come back by themselves, execution fails closed, nothing acknowledged is lost.
 
-The whole bot as processes, with Redis killed under it, is in tests/system; here it is each service's own part in it.
+The whole bot as processes, with Redis killed under it, is in tests/local; here it is each service's own part in it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from failing_well.ensemble import Ensemble, ensemble
-from support.servers import Server
+from support.servers import Server, free_port
 from tradingbot.bus.client import connect
 from tradingbot.bus.library import load_library
 from tradingbot.bus.names import STREAMS, Stream, dead_letter_stream
@@ -80,3 +85,27 @@ async def plan_with_slices(bot: Ensemble, *, after: str) -> ExecutionPlan | None
 
 def is_ready(bot: Ensemble, service: str) -> bool:
     return bot.processes[service].health.readiness[0]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_that_is_stopped_while_it_waits_for_redis_ends_cleanly(service: str, tmp_path: Path) -> None:
+    account, key = "0x" + "11" * 20, tmp_path / "agent.key"
+    key.write_text("0x" + "22" * 32)
+    environ = {
+        "PATH": os.environ["PATH"],
+        "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
+        "BOT_ID": "bot",
+        "HL_ACCOUNT_ADDRESS": account,
+        "HL_HTTP_URL": "http://127.0.0.1:9",
+        "HL_WS_URL": "ws://127.0.0.1:9/ws",
+        **({"HL_PRIVATE_KEY_FILE": str(key)} if service == "execution" else {}),
+        **({"MONITOR_PORT": "0"} if service == "monitor" else {}),
+    }
+    command = [sys.executable, "-m", "tradingbot", "run", service]
+    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert any("started" in line for line in process.stderr)
+        process.send_signal(signal.SIGTERM)
+        said = process.stderr.read()
+
+    assert process.returncode == 0, said

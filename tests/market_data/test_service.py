@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -27,6 +28,7 @@ from tradingbot.runtime.clock import Ids, ManualClock
 from tradingbot.runtime.health import Health
 from tradingbot.runtime.process import Process
 from tradingbot.runtime.settings import SettingsError
+from tradingbot.runtime.stopping import Stopped
 
 MINUTE = 60_000
 M = 1_771_430_400_000
@@ -118,7 +120,8 @@ class World:
             yield process
         finally:
             process.stop.set()
-            await asyncio.wait_for(task, 10)
+            with contextlib.suppress(Stopped):
+                await asyncio.wait_for(task, 10)
 
     def process(self, **environ: str) -> Process:
         return Process(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from tradingbot.domain.model import Model
 from tradingbot.runtime.clock import Ids
 from tradingbot.runtime.health import Health
 from tradingbot.runtime.process import Process
+from tradingbot.runtime.stopping import Stopped
 
 DataT = TypeVar("DataT", bound=Model)
 DEADLINE_S = 8.0
@@ -81,7 +83,8 @@ class Stage:
             yield process
         finally:
             process.stop.set()
-            await asyncio.wait_for(task, timeout=10)
+            with contextlib.suppress(Stopped):
+                await asyncio.wait_for(task, timeout=10)
 
     def _url_of(self, service: str) -> str:
         with self.server.admin() as admin:

@@ -26,11 +26,11 @@ from tradingbot.bus.entries import PAGE, Entry, InvalidEntry, Outcome
 from tradingbot.bus.errors import BusError, BusUnavailable, bus_errors
 from tradingbot.bus.names import HOUR_MS, failures_key
 from tradingbot.bus.state import StateCell
-from tradingbot.bus.stopping import Stopped, unless_stopped
 from tradingbot.domain.errors import Permanent, Temporary, Unknown
 from tradingbot.domain.messages import AuditLevel, AuditRecord
 from tradingbot.domain.model import Model
 from tradingbot.runtime import metrics
+from tradingbot.runtime.stopping import Stopped, unless_stopped
 from tradingbot.runtime.tracing import span
 
 if TYPE_CHECKING:

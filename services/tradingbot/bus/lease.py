@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 from tradingbot.bus import library
 from tradingbot.bus.errors import BusError, bus_errors
 from tradingbot.bus.names import lease_counter_key, lease_key
-from tradingbot.bus.stopping import Stopped, unless_stopped
 from tradingbot.runtime.clock import Clock
+from tradingbot.runtime.stopping import Stopped, unless_stopped
 
 LEASE_MS = 3000
 """Real milliseconds without a renewal after which another process may be the service."""

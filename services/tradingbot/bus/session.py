@@ -38,7 +38,6 @@ from tradingbot.bus.errors import BusError, BusUnavailable, IdentityMismatch, bu
 from tradingbot.bus.lease import Lease
 from tradingbot.bus.names import Key, Stream, dead_letter_stream, groups_of, state_key
 from tradingbot.bus.state import StateCell
-from tradingbot.bus.stopping import Stopped, end, unless_stopped
 from tradingbot.domain.cycles import CycleId, cycle_id_at, from_ms
 from tradingbot.domain.envelope import message
 from tradingbot.domain.messages import AuditLevel, AuditRecord, DeadLetter
@@ -46,6 +45,7 @@ from tradingbot.domain.model import Model
 from tradingbot.runtime import metrics
 from tradingbot.runtime.clock import Clock, Ids
 from tradingbot.runtime.process import Process
+from tradingbot.runtime.stopping import end, unless_stopped
 
 DataT = TypeVar("DataT", bound=Model)
 StateT = TypeVar("StateT", bound=Model)
@@ -299,7 +299,7 @@ async def open_session(process: Process, settings: SessionSettings) -> AsyncIter
 
     Raises:
         IdentityMismatch: this Redis belongs to another bot, network or account.
-        BusUnavailable: the process was told to stop before Redis answered.
+        Stopped: the process was told to stop before Redis and the lease were ours.
     """
     redis = connect(settings.redis_url, client_name=process.service)
     session = BusSession(process, redis, bot_id=settings.bot_id, cycle_seconds=settings.cycle_seconds)
@@ -309,10 +309,7 @@ async def open_session(process: Process, settings: SessionSettings) -> AsyncIter
         "account": (settings.hl_account_address or "").lower(),
     }
     try:
-        try:
-            await unless_stopped(process.stop, _prepare(session, identity))
-        except Stopped:
-            raise BusUnavailable("told to stop before Redis and the lease were ours") from None
+        await unless_stopped(process.stop, _prepare(session, identity))
         renewals = asyncio.create_task(session.lease.run(), name="lease")
         told = asyncio.create_task(_tell_readiness(session), name="readiness")
         try:

@@ -17,7 +17,6 @@ from tradingbot.bus.errors import BusError
 from tradingbot.bus.lease import Lease
 from tradingbot.bus.names import Group, Stream
 from tradingbot.bus.session import BusSession, open_session
-from tradingbot.bus.stopping import Stopped, end, unless_stopped
 from tradingbot.domain.messages import ApprovedTargetPortfolio, ControlCommand
 from tradingbot.execution.book import Book
 from tradingbot.execution.control import Control
@@ -38,6 +37,7 @@ from tradingbot.execution.watchdog import Watchdog
 from tradingbot.execution.worker import Worker
 from tradingbot.runtime import metrics
 from tradingbot.runtime.process import Process
+from tradingbot.runtime.stopping import Stopped, end, unless_stopped
 from tradingbot.venue.budget import Budget
 from tradingbot.venue.errors import VenueError
 from tradingbot.venue.exchange import ExchangeClient

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from tradingbot.bus.buckets import WeightBudget
 from tradingbot.bus.entries import Outcome
-from tradingbot.bus.errors import BusError, BusUnavailable
+from tradingbot.bus.errors import BusError
 from tradingbot.bus.names import Stream
 from tradingbot.bus.session import BusSession, open_session
 from tradingbot.bus.state import StateCell
@@ -47,15 +47,11 @@ async def run(process: Process) -> None:
     """Run the service until the process is told to stop."""
     settings = MarketDataSettings.load(process.environ)
     url = urls(settings.hl_network, settings.hl_http_url, settings.hl_ws_url).http_url
-    try:
-        async with open_session(process, settings) as bus, open_http(url, timeout=HTTP_TIMEOUT) as http:
-            per_min = settings.ip_weight_per_min
-            shared = WeightBudget(bus.redis, capacity_per_min=per_min, clock=process.clock)
-            budget = PollingBudget(shared, per_min=per_min)
-            await MarketData(process, settings, bus, InfoClient(http, budget, attempts=1)).run()
-    except BusUnavailable:
-        if not process.stop.is_set():  # else the stop ended the wait for Redis or for the lease
-            raise
+    async with open_session(process, settings) as bus, open_http(url, timeout=HTTP_TIMEOUT) as http:
+        per_min = settings.ip_weight_per_min
+        shared = WeightBudget(bus.redis, capacity_per_min=per_min, clock=process.clock)
+        budget = PollingBudget(shared, per_min=per_min)
+        await MarketData(process, settings, bus, InfoClient(http, budget, attempts=1)).run()
 
 
 class MarketData:

@@ -19,11 +19,11 @@ from tradingbot.bus.control import read_applied, read_modes
 from tradingbot.bus.errors import BusError, bus_errors
 from tradingbot.bus.names import PAYLOAD_FIELD, STREAMS, Group, Stream, dead_letter_stream
 from tradingbot.bus.session import check_identity
-from tradingbot.bus.stopping import Stopped, unless_stopped
 from tradingbot.monitor.models import AppliedView, GroupRow, ModeView
 from tradingbot.monitor.view import Board
 from tradingbot.runtime.metrics import bus_messages_in, bus_pending, count_error
 from tradingbot.runtime.process import Process
+from tradingbot.runtime.stopping import Stopped, unless_stopped
 
 BACKFILL: Final = {
     Stream.FEATURES: 1,

@@ -11,7 +11,6 @@ from tradingbot.bus.errors import BusError
 from tradingbot.bus.names import Group, Stream
 from tradingbot.bus.params import read_params
 from tradingbot.bus.session import BusSession, open_session
-from tradingbot.bus.stopping import Stopped, unless_stopped
 from tradingbot.bus.trim import entry_id
 from tradingbot.domain.cycles import start_ms_of, to_ms
 from tradingbot.domain.ids import digest
@@ -32,6 +31,7 @@ from tradingbot.risk_engine.outputs import change_of
 from tradingbot.risk_engine.settings import RiskEngineSettings
 from tradingbot.runtime.metrics import count_error, cycle_lag
 from tradingbot.runtime.process import Process
+from tradingbot.runtime.stopping import Stopped, unless_stopped
 
 BUS_RETRY_S: Final = 0.5
 

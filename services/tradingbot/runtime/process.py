@@ -25,6 +25,7 @@ from tradingbot.runtime.health import Health, serve
 from tradingbot.runtime.logging import configure_logging
 from tradingbot.runtime.metrics import count_error
 from tradingbot.runtime.settings import ServiceSettings, SettingsError
+from tradingbot.runtime.stopping import Stopped
 from tradingbot.runtime.tracing import configure_tracing, shutdown_tracing
 
 SERVICES = ("market_data", "portfolio_state", "ai_decision", "risk_engine", "execution", "monitor")
@@ -140,6 +141,8 @@ def _outcome(task: asyncio.Task[None], *, stopped: bool, log: structlog.stdlib.B
     error = _single(task.exception())
     if isinstance(error, SettingsError):
         raise error
+    if stopped and isinstance(error, Stopped):
+        return ExitCode.DONE
     if error is not None:
         count_error(error)
         # The text of our own errors says what to do; anything else is a fault of ours and needs the traceback.

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tradingbot.bus.stopping import Stopped, end, unless_stopped
+from tradingbot.runtime.stopping import Stopped, end, unless_stopped
 
 
 async def test_the_result_comes_through() -> None:
