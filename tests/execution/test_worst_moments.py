@@ -4,24 +4,78 @@ from __future__ import annotations
 
 import asyncio
 import time
+from decimal import Decimal
 
 import pytest
+from pydantic import SecretStr
 
-from support.execution_bench import WIDE, Bench, check_invariants, execution_bench
+from support.execution_bench import KEY, WIDE, Bench, check_invariants, execution_bench
 from support.servers import Server
+from support.stage import BOT_ID
 from tradingbot.bus.client import connect
 from tradingbot.bus.control import read_applied
 from tradingbot.bus.library import load_library
-from tradingbot.domain.messages import Command, ReportStatus
+from tradingbot.domain.ids import cloid
+from tradingbot.domain.messages import Command, ReportStatus, Side
 from tradingbot.domain.modes import Mode
 from tradingbot.domain.params import HaltAction
+from tradingbot.domain.static import Network
 from tradingbot.execution.flatten import Flattener
+from tradingbot.venue.exchange import ExchangeClient
+from tradingbot.venue.http import open_http
+from tradingbot.venue.signing import Signer
+from tradingbot.venue.wire import WireOrder, order_action
 
 FLATTENED = WIDE.model_copy(update={"halt_action": HaltAction.FLATTEN})
 
 
 async def none_open(bench: Bench) -> bool:
     return await bench.resting() == []
+
+
+async def place_unknown(bench: Bench, name: str) -> None:
+    """An order with the bot's own tag that its log does not know, as a lost log leaves it."""
+    order = WireOrder(
+        asset_id=0,
+        side=Side.BUY,
+        px=Decimal(50_000),
+        size=Decimal("0.01"),
+        tif="Gtc",
+        cloid=cloid(bot_id=BOT_ID, client_order_id=name, attempt=0),
+    )
+    nonce = bench.clock.now_ms() - 60_000 + len(name)
+    async with open_http(bench.paper.http_url) as http:
+        signed = Signer(SecretStr(KEY), Network.PAPER).sign(order_action([order]), nonce=nonce, expires_after_ms=None)
+        await ExchangeClient(http).send(signed)
+
+
+async def test_unknown_own_orders_are_cancelled_however_slowly_the_venue_takes_the_cancels(bench: Bench) -> None:
+    await bench.ready()
+    await place_unknown(bench, "a")
+    bench.paper.faults(
+        {"kind": "delay", "path": "/exchange", "type": "cancelByCloid", "count": 1, "real_delay_ms": 1500}
+    )
+    async with bench.trading():
+        await bench.until(bench.intents)
+        await place_unknown(bench, "other")
+        for _ in range(4):
+            await bench.tick(1)
+            await asyncio.sleep(0.2)
+        await bench.until(lambda: none_open(bench))
+        await bench.begun()
+        await bench.until_read("exec.orders", "exec_orders_grp")
+
+
+async def test_what_arrives_late_after_all_state_was_lost_is_cancelled_too(bench: Bench) -> None:
+    """The log is gone, a request was still on its way: it is found once nothing can arrive any more."""
+    await bench.ready()
+    async with bench.trading():
+        await bench.begun()
+        await place_unknown(bench, "late")
+        assert len(await bench.resting()) == 1
+        await bench.tick(8)
+        await bench.until(lambda: none_open(bench))
+        assert await bench.plans() == []
 
 
 async def test_a_stop_while_redis_is_away_cancels_what_is_open_and_ends_in_time(durable_server: Server) -> None:

@@ -70,9 +70,8 @@ def cancel(
     )
 
 
-def cancel_strays(ledger: Ledger, strays: Sequence[VenueOrder], *, terms: Terms) -> Change:
+def cancel_strays(ledger: Ledger, strays: Sequence[VenueOrder], *, action_id: str, terms: Terms) -> Change:
     """The change that cancels own orders at the venue that the log does not know."""
-    action_id = f"stray-{strays[0].cloid}-{terms.lease_token}"
     intents = [_stray_intent(each, lease_token=terms.lease_token) for each in strays]
     assets = ",".join(str(terms.specs[each.symbol].asset_id) for each in strays)
     stamp = ActionStamp(action_id, None, {"asset_ids": assets}, min_nonce=terms.min_nonce)

@@ -24,7 +24,7 @@ from tradingbot.execution.intents import FLATTEN
 from tradingbot.execution.ledger import Ledger, Order, Stage
 from tradingbot.execution.mode_reader import ModeReader
 from tradingbot.execution.sender import Sender
-from tradingbot.execution.strays import cancel_strays_of
+from tradingbot.execution.strays import cancel_strays_of, strays_of
 from tradingbot.execution.venue_link import VenueLink
 from tradingbot.execution.waiting import woken
 from tradingbot.execution.worker import Worker
@@ -184,8 +184,7 @@ class Control:
             return
         self._looked_ms = self._clock.now_ms()
         own, _ = await own_open_orders(self._venue, bot_id=self._bus.bot_id)
-        strays = [each for each in own if (each.cloid or "").lower() not in self._book.ledger.orders]
-        await cancel_strays_of(self._book, strays, terms=self._worker.terms())
+        await cancel_strays_of(self._book, strays_of(self._book.ledger, own), terms=self._worker.terms())
         now_ms = self._clock.now_ms()
         reached = replace(self.applied, open_orders=len(own))
         if not own and reached.cancelled_at is None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tradingbot.bus.params import read_params
 from tradingbot.domain.cycles import cycle_id_at
 from tradingbot.domain.messages import AuditLevel, AuditRecord
+from tradingbot.domain.params import ExecutionParams
 from tradingbot.execution.book import Book, Change
 from tradingbot.execution.failclosed import own_open_orders
 from tradingbot.execution.gate import Gate
@@ -18,7 +20,7 @@ from tradingbot.execution.ledger import Order, Stage
 from tradingbot.execution.orders import Lost
 from tradingbot.execution.sender import Sender
 from tradingbot.execution.sending import LONGEST_TTL_MS
-from tradingbot.execution.strays import cancel_strays_of
+from tradingbot.execution.strays import cancel_strays_of, strays_of
 from tradingbot.execution.tracker import Tracker
 from tradingbot.execution.venue_link import VenueLink
 from tradingbot.execution.waiting import woken
@@ -59,9 +61,10 @@ class Recovery:
 
     async def run(self) -> None:
         """Returns once the first order may be placed; a venue that does not answer is asked again."""
-        if not self._book.kept:
+        quiet_ms = None if self._book.kept else await self._quiet_ms()
+        if quiet_ms is not None:
             seconds = self._bus.cycle_seconds
-            self.not_before = cycle_id_at(self._clock.now_ms() + seconds * 1000, cycle_seconds=seconds)
+            self.not_before = cycle_id_at(quiet_ms + seconds * 1000, cycle_seconds=seconds)
         await self._sender.caught_up.wait()
         while not await self._accounted():
             await self._pause()
@@ -70,6 +73,17 @@ class Recovery:
         self._gate.lift("starting")
         self._worker.wake.set()
         self._bus.process.log.info("recovered", token=self._bus.lease.token, not_before=self.not_before)
+        if quiet_ms is not None:
+            await self._clock.sleep_until_ms(quiet_ms)
+            while not await self._accounted():
+                await self._pause()
+
+    async def _quiet_ms(self) -> int:
+        """From when on nothing can arrive any more that an earlier life has sent and nobody remembers."""
+        found = await read_params(self._bus.redis)
+        params = found.params.execution if found else ExecutionParams()
+        ttl_ms = guard_against_real_slowness(value_ms=params.order_ttl_ms, real_ms=1000, speed=self._clock.speed)
+        return self._clock.now_ms() + ttl_ms + self._tracker.timing.grace_ms
 
     async def _accounted(self) -> bool:
         """True when nothing of an earlier life is left to happen."""
@@ -79,12 +93,12 @@ class Recovery:
             self._bus.process.log.warning("venue_not_read", error=str(error))
             return False
         await self._tell_foreign(foreign)
-        strays = [each for each in own if (each.cloid or "").lower() not in self._book.ledger.orders]
+        strays = strays_of(self._book.ledger, own)
         await cancel_strays_of(self._book, strays, terms=self._worker.terms())
         left = self._earlier()
         await self._doubt([each for each in left if each.stage is Stage.INTENT and self._sender.idle])
         await self._worker.cancel([each for each in left if _cancellable(each)], reason="earlier_lease", forced=True)
-        return not own and not left
+        return not strays and not left
 
     def _earlier(self) -> list[Order]:
         return [each for each in self._book.ledger.live() if each.lease_token != self._bus.lease.token]

@@ -35,6 +35,7 @@ from tradingbot.execution.summary import plan_summary
 from tradingbot.execution.venue_link import VenueLink
 from tradingbot.execution.waiting import woken
 from tradingbot.runtime.clock import guard_against_real_slowness
+from tradingbot.venue.budget import MAX_BATCH
 
 MID_AGE_MS = 5000
 CANCEL_RETRY_MS = 2000
@@ -104,8 +105,10 @@ class Worker:
 
     async def cancel(self, orders: Sequence[Order], *, reason: str, forced: bool) -> None:
         """Ask for the cancellation of orders; ``forced`` ones are not delayed by the bucket, only counted."""
-        if not orders:
-            return
+        for start in range(0, len(orders), MAX_BATCH):
+            await self._cancel(orders[start : start + MAX_BATCH], reason=reason, forced=forced)
+
+    async def _cancel(self, orders: Sequence[Order], *, reason: str, forced: bool) -> None:
         names = {each.cloid for each in orders}
         params = self._book.ledger.plan.execution if self._book.ledger.plan else ExecutionParams()
 
