@@ -29,6 +29,7 @@ from tradingbot.domain.errors import Permanent, Temporary, Unknown
 from tradingbot.domain.messages import AuditRecord
 from tradingbot.domain.model import Model
 from tradingbot.runtime.process import Process
+from tradingbot.runtime.stopping import Stopped
 
 SERVICE = "risk_engine"
 NOW_MS = 1_771_430_400_000
@@ -440,7 +441,7 @@ async def test_a_stop_ends_the_wait_for_redis(durable_server: Server) -> None:
     durable_server.kill()
     process = process_for(SERVICE)
     process.stop.set()
-    with pytest.raises(BusUnavailable):
+    with pytest.raises(Stopped):
         async with open_session(process, settings_for(durable_server)):
             pass
 
