@@ -72,14 +72,15 @@ def _other(words: list[bytes]) -> str:
 
 
 @contextlib.contextmanager
-def stack(*, speed: float, prices: str = "synthetic:7") -> Iterator[Stack]:
+def stack(*, speed: float, prices: str = "synthetic:7", options: tuple[str, ...] = ()) -> Iterator[Stack]:
     """Start a bot, hand it over, stop it cleanly."""
     with tempfile.TemporaryDirectory(prefix="tradingbot-bench-") as name:
         folder = Path(name)
         argv = [sys.executable, "-m", "tradingbot", "up", "--data-dir", name, "--speed", str(speed)]
         with (folder / "up.log").open("wb") as log:
             environ = {**os.environ, "MONITOR_PORT": "0"}
-            process = subprocess.Popen([*argv, "--prices", prices], stdout=log, stderr=log, cwd=name, env=environ)
+            command = [*argv, "--prices", prices, *options]
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=name, env=environ)
             try:
                 yield Stack(folder, process)
             finally:
