@@ -7,19 +7,21 @@ or provably absent). Flatten is a phase of its own after the acknowledgement.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
 from redis.asyncio import Redis
 
+from tradingbot.bus.commit import Ack
 from tradingbot.bus.control import Applied, read_applied
 from tradingbot.bus.entries import Entry, Outcome
 from tradingbot.domain.messages import AuditLevel, AuditRecord, Command, ControlCommand
 from tradingbot.domain.modes import EffectiveMode, Mode
-from tradingbot.execution.book import Book
+from tradingbot.execution.book import Book, Superseded
 from tradingbot.execution.failclosed import own_open_orders
 from tradingbot.execution.flatten import Flattener
-from tradingbot.execution.gate import Gate
+from tradingbot.execution.gate import STARTING, Gate
 from tradingbot.execution.intents import FLATTEN
 from tradingbot.execution.ledger import Ledger, Order, Stage
 from tradingbot.execution.mode_reader import ModeReader
@@ -65,6 +67,7 @@ class Control:
         self._clock = book.bus.clock
         self._changed = book.watch()
         self._stamped = book.watch()
+        self._turning = asyncio.Lock()
         self._looked_ms = 0
         """When the venue's open orders were last asked for."""
         self.applied = Applied(mode=Mode.HALT, reason="starting")
@@ -75,23 +78,30 @@ class Control:
         """Take up what was applied before: stamps of a HALT that still lasts are kept."""
         self.applied = await read_applied(self._redis) or self.applied
         self.applied = replace(self.applied, acked_at=None)
-        await self._write(*self._observe(*await self._read(), command_id=""))
+        self._gate.mode = STARTING
+        await self._obey()
 
     async def handle(self, entry: Entry[ControlCommand]) -> Outcome[Ledger]:
         """Obey a command: the mode keys say what counts now, the command only that they changed."""
         command = entry.data
         if command.command in (Command.SET, Command.CLEAR_BREAKER):
             return Outcome()
-        applied, audits = self._observe(*await self._read(), command_id=command.command_id)
-        return Outcome(writes=(applied.put(),), audits=audits)
+        await self._obey(command_id=command.command_id, acks=(entry.ack,))
+        return Outcome(committed=True)
 
     async def watch(self) -> None:
         """Read the modes now and then until cancelled."""
         while True:
             await self._clock.sleep_real(WATCH_EVERY_S)
+            await self._obey()
+
+    async def _obey(self, *, command_id: str = "", acks: Sequence[Ack] = ()) -> None:
+        """Take in the modes as they are now, one reading at a time: an older one must not overrule a newer."""
+        async with self._turning:
             mode, generation = await self._read()
-            if mode != self._gate.mode:
-                await self._write(*self._observe(mode, generation, command_id=""))
+            if acks or mode != self._gate.mode:
+                applied, audits = self._observe(mode, generation, command_id=command_id)
+                await self._write(applied, audits, acks=acks)
 
     async def _read(self) -> tuple[EffectiveMode, int | None]:
         """The effective mode, and the generation of the spec's key."""
@@ -138,11 +148,18 @@ class Control:
 
     async def _enforce_once(self) -> None:
         await self._worker.cancel(self._to_cancel(), reason=self._why(), forced=True)
-        if self._gate.mode.mode is Mode.HALT:
+        if self._halted:
             await self._stamp_halt()
-        elif self.applied.acked_at is None and not self._forbidden() and not self._on_their_way():
-            now_ms = self._clock.now_ms()
-            await self._write(replace(self.applied, cancelled_at=now_ms, acked_at=now_ms))
+            return
+        async with self._turning:
+            left = self._forbidden() or self._on_their_way()
+            if not self._halted and not left and self.applied.acked_at is None:
+                now_ms = self._clock.now_ms()
+                await self._write(replace(self.applied, cancelled_at=now_ms, acked_at=now_ms))
+
+    @property
+    def _halted(self) -> bool:
+        return self._gate.mode.mode is Mode.HALT
 
     def _forbidden(self) -> list[Order]:
         """Live orders that must not rest under the present mode."""
@@ -171,7 +188,7 @@ class Control:
 
     def _why(self) -> str:
         """The reason of a cancel: the mode's name, or that of our own stop."""
-        if self._gate.mode.mode is Mode.HALT or not self._gate.stops:
+        if self._halted or not self._gate.stops:
             return self._gate.mode.mode.lower()
         return next(iter(self._gate.stops))
 
@@ -182,17 +199,21 @@ class Control:
             return
         if self._clock.now_ms() - self._looked_ms < self._scaled(LOOK_AGAIN_MS, 200) and not self._nothing_can_come():
             return
-        self._looked_ms = self._clock.now_ms()
+        self._looked_ms, halt = self._clock.now_ms(), self.applied.received_at
         own, _ = await own_open_orders(self._venue, bot_id=self._bus.bot_id)
         await cancel_strays_of(self._book, strays_of(self._book.ledger, own), terms=self._worker.terms())
-        now_ms = self._clock.now_ms()
-        reached = replace(self.applied, open_orders=len(own))
-        if not own and reached.cancelled_at is None:
+        async with self._turning:
+            reached = self._reached(len(own), now_ms=self._clock.now_ms())
+            if reached != self.applied and self._halted and self.applied.received_at == halt:
+                await self._write(reached, (_stamp_audit(reached),))
+
+    def _reached(self, open_orders: int, *, now_ms: int) -> Applied:
+        reached = replace(self.applied, open_orders=open_orders)
+        if not open_orders and reached.cancelled_at is None:
             reached = replace(reached, cancelled_at=now_ms)
-        if not own and self._nothing_can_come():
+        if not open_orders and self._nothing_can_come():
             reached = replace(reached, acked_at=now_ms)
-        if reached != self.applied and self._gate.mode.mode is Mode.HALT:
-            await self._write(reached, (_stamp_audit(reached),))
+        return reached
 
     def _nothing_can_come(self) -> bool:
         return self._sender.idle and not self._book.ledger.live() and "starting" not in self._gate.stops
@@ -203,32 +224,38 @@ class Control:
         """Flatten after an acknowledged HALT, until cancelled; a task of its own, so that it delays no other mode."""
         while True:
             self._stamped.clear()
-            if self._gate.mode.mode is Mode.HALT and self.applied.acked_at is not None:
+            if self._halted and self.applied.acked_at is not None:
                 await self._flatten(halt=self.applied.received_at)
             await self._stamped.wait()
 
     async def _flatten(self, *, halt: int | None) -> None:
         def lasts() -> bool:
-            return self._gate.mode.mode is Mode.HALT and self.applied.received_at == halt
+            return self._halted and self.applied.received_at == halt
 
         if self.applied.flatten in ("flat", "failed") or not await self._flattener.wanted():
             return
-        if self.applied.flatten != "pending":
-            await self._write(replace(self.applied, flatten="pending"))
+        async with self._turning:
+            if lasts() and self.applied.flatten != "pending":
+                await self._write(replace(self.applied, flatten="pending"))
         outcome = await self._flattener.run(while_halted=lasts)
-        stated = replace(self.applied, flatten=outcome) if lasts() else self.applied
-        await self._write(stated, (_flatten_audit(outcome),))
+        async with self._turning:
+            stated = replace(self.applied, flatten=outcome) if lasts() else self.applied
+            await self._write(stated, (_flatten_audit(outcome),))
 
     # ---------------------------------------------------------------- edges
 
-    async def _write(self, applied: Applied, audits: Sequence[AuditRecord] = ()) -> None:
+    async def _write(self, applied: Applied, audits: Sequence[AuditRecord] = (), *, acks: Sequence[Ack] = ()) -> None:
+        """Hold ``_turning`` from the decision to here, so that what is written last is what was decided last."""
         self.applied = applied
         cycle_id = self._bus.cycle_id()
-        await self._bus.commit(
+        result = await self._bus.commit(
             commit_id=self._bus.ids.uuid(),
             writes=(applied.put(),),
             adds=[self._bus.audit(each, cycle_id=cycle_id) for each in audits],
+            acks=acks,
         )
+        if not result.done:
+            raise Superseded(result.detail)
         self._changed.set()
         self._stamped.set()
 

@@ -21,11 +21,15 @@ class Stop:
     """REDUCE_ONLY lets reductions pass."""
 
 
+STARTING = EffectiveMode(mode=Mode.HALT, source=ModeSource.LOCAL, reason="starting")
+"""What counts until the keys have been read."""
+
+
 class Gate:
     """The effective mode as this process last read it, and its own stops."""
 
     def __init__(self) -> None:
-        self.mode = EffectiveMode(mode=Mode.HALT, source=ModeSource.LOCAL, reason="starting")
+        self.mode = STARTING
         self._stops: dict[str, Stop] = {"starting": Stop("earlier orders are not accounted for yet")}
 
     @property
