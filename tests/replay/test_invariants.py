@@ -52,10 +52,15 @@ def test_i1_two_intents_of_one_attempt() -> None:
     assert is_broken(case.with_stream(case.sound(), Stream.ORDERS, twice), "I1")
 
 
-def halted(*, order_at_ms: int, reason: str = "slice", resumed_at_ms: int | None = None) -> Evidence:
-    """HALT is acknowledged at START + 100; an order reaches the venue at ``order_at_ms``."""
+def halted(
+    *, order_at_ms: int, reason: str = "slice", resumed_at_ms: int | None = None, then: str = "NORMAL"
+) -> Evidence:
+    """HALT is acknowledged at START + 100, perhaps a source lets go; an order reaches the venue at ``order_at_ms``."""
     details = {"received_at": case.START_MS + 90, "cancelled_at": case.START_MS + 95, "acked_at": case.START_MS + 100}
     audits = [case.record(Stream.AUDIT, m.AuditRecord(kind="halt", details=details), at=100)]
+    if resumed_at_ms is not None:
+        went_on = m.AuditRecord(kind="mode", details={"before": "HALT", "after": then})
+        audits.append(case.record(Stream.AUDIT, went_on, at=205, ts_ms=resumed_at_ms + 5))
     evidence = case.with_stream(case.sound(), Stream.AUDIT, audits)
     evidence = case.with_stream(
         evidence, Stream.ORDERS, [case.record(Stream.ORDERS, case.intent(reason=reason), at=50)]
@@ -76,7 +81,14 @@ def test_i2_an_order_after_the_acknowledgement_of_halt() -> None:
 
 def test_i2_flatten_orders_and_orders_after_resume_are_right() -> None:
     assert not is_broken(halted(order_at_ms=case.START_MS + 150, reason="FLATTEN"), "I2")
-    assert not is_broken(halted(order_at_ms=case.START_MS + 300, resumed_at_ms=case.START_MS + 200), "I2")
+    for order_at_ms in (case.START_MS + 202, case.START_MS + 300):
+        assert not is_broken(halted(order_at_ms=order_at_ms, resumed_at_ms=case.START_MS + 200), "I2")
+
+
+def test_i2_an_order_while_another_source_still_holds_the_halt() -> None:
+    resumed = halted(order_at_ms=case.START_MS + 300, resumed_at_ms=case.START_MS + 200, then="HALT")
+
+    assert is_broken(resumed, "I2")
 
 
 def test_i3_another_position_at_the_venue() -> None:

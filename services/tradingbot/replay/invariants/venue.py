@@ -72,8 +72,12 @@ def nothing_after_halt(evidence: Evidence) -> Verdict:
 
 
 def _halted_spans(evidence: Evidence) -> Iterator[tuple[int, float]]:
-    """From each acknowledgement of a HALT (virtual ms) to the first sign after it that it was lifted."""
-    lifts = sorted(_lifts(evidence))
+    """From each acknowledgement of a HALT (virtual ms) until execution said that it goes on.
+
+    The keys change a moment before execution says so: the last command before that counts as the end. A command alone
+    does not: it lifts its own source, and another may still hold the HALT.
+    """
+    lifted, commands = sorted(_lifted(evidence)), sorted(_loosening(evidence))
     acks = {
         int(each.data.details["acked_at"])
         for each in evidence.valid(Stream.AUDIT)
@@ -82,16 +86,22 @@ def _halted_spans(evidence: Evidence) -> Iterator[tuple[int, float]]:
     if evidence.applied.get("mode") == Mode.HALT and evidence.applied.get("acked_at"):
         acks.add(int(evidence.applied["acked_at"]))
     for acked_at in sorted(acks):
-        yield acked_at, next((at for at in lifts if at >= acked_at), float("inf"))
+        end = next((at for at in lifted if at >= acked_at), float("inf"))
+        yield acked_at, max((at for at in commands if acked_at <= at <= end < float("inf")), default=end)
 
 
-def _lifts(evidence: Evidence) -> Iterator[int]:
-    """When a person, the spec or the breaker let go, or execution said that it goes on."""
+def _loosening(evidence: Evidence) -> Iterator[int]:
+    """When a person, the spec or the breaker let go."""
     for record in evidence.valid(Stream.COMMANDS):
         if record.data.command in {Command.RESUME, Command.REDUCE_ONLY, Command.CLEAR_BREAKER}:
             yield record.ts_ms
+
+
+def _lifted(evidence: Evidence) -> Iterator[int]:
+    """When execution said that it goes on; a HALT that only changes hands goes on."""
     for record in evidence.valid(Stream.AUDIT):
-        if record.data.kind == "mode" and record.data.details.get("before") == Mode.HALT:
+        details = record.data.details
+        if record.data.kind == "mode" and details.get("before") == Mode.HALT and details.get("after") != Mode.HALT:
             yield record.ts_ms
 
 
