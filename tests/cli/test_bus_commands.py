@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from support.servers import Server
 from tradingbot.bus.client import connect
+from tradingbot.bus.control import Applied
 from tradingbot.bus.library import load_library
 from tradingbot.bus.names import Key, Stream, dead_letter_stream
 from tradingbot.bus.params import write_params
@@ -18,6 +19,7 @@ from tradingbot.cli import app
 from tradingbot.domain.cycles import from_ms, minute_id
 from tradingbot.domain.envelope import message
 from tradingbot.domain.messages import AuditRecord, DeadLetter
+from tradingbot.domain.modes import Mode
 from tradingbot.domain.params import Params
 from tradingbot.runtime.clock import SystemClock
 
@@ -67,6 +69,19 @@ def test_a_halt_that_nobody_acknowledges_is_written_and_said_to_be_open(
     assert done.output.startswith("mode HALT by person: now\n")
     assert "execution has not acknowledged it" in str(done.exception)
     assert [each["command"] for each in commands(valkey_server)] == ["HALT"]
+
+
+def test_the_acknowledgement_of_an_earlier_halt_is_not_taken_for_this_one(
+    valkey_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tradingbot.commands.bus._ACK_TIMEOUT_S", 0.2)
+    earlier = Applied(mode=Mode.HALT, command_id="earlier", received_at=1, cancelled_at=2, acked_at=3).put()
+    with valkey_server.admin() as admin:
+        admin.hset(earlier.key, mapping=dict(earlier.fields))
+
+    done = run("ctl", "halt", "now")
+
+    assert "execution has not acknowledged it" in str(done.exception)
 
 
 def test_a_parameter_is_overridden_and_taken_back(valkey_server: Server) -> None:

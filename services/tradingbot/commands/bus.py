@@ -90,19 +90,21 @@ def resume(reason: Reason = "", *, data_dir: DataDir = None, env_file: EnvFile =
 
 async def _mode(command: Command, reason: str, data_dir: Path | None, env_file: Path | None) -> None:
     async with _bot(data_dir, env_file) as access:
-        started_s = access.clock.real_s()
-        await _issue(access, _command(command, reason))
+        said, started_s, issued_ms = _command(command, reason), access.clock.real_s(), access.clock.now_ms()
+        await _issue(access, said)
         mode = await read_modes(access.redis)
         typer.echo(f"mode {mode.mode} by {mode.source}{f': {mode.reason}' if mode.reason else ''}")
         if command is Command.HALT:
-            await _until_acknowledged(access, started_s)
+            await _until_acknowledged(access, started_s, command_id=said.command_id, issued_ms=issued_ms)
 
 
-async def _until_acknowledged(access: Access, started_s: float) -> None:
+async def _until_acknowledged(access: Access, started_s: float, *, command_id: str, issued_ms: int) -> None:
+    """Wait for the acknowledgement of this very command: that of an earlier HALT may still stand there."""
     deadline_s = access.clock.real_s() + _ACK_TIMEOUT_S
     while access.clock.real_s() < deadline_s:
         applied = await read_applied(access.redis)
-        if applied is not None and applied.mode == "HALT" and applied.acked_at is not None:
+        ours = applied is not None and (applied.command_id == command_id or (applied.received_at or 0) >= issued_ms)
+        if applied is not None and ours and applied.mode == "HALT" and applied.acked_at is not None:
             took_s = access.clock.real_s() - started_s
             typer.echo(f"acknowledged after {took_s:.2f} s: no order is open, and none can come any more")
             return
