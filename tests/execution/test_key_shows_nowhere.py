@@ -50,5 +50,6 @@ async def test_a_run_with_troubles_shows_the_key_nowhere(
     settings = ExecutionSettings.load(process.environ)
 
     assert len(held) > 1000
-    for text in (out, err, caplog.text, held, str(bench.paper.log()), repr(settings), settings.model_dump_json()):
+    shown = (repr(settings), settings.model_dump_json(), repr(process))
+    for text in (out, err, caplog.text, held, str(bench.paper.log()), *shown):
         assert DIGITS not in text.lower()

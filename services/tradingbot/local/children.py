@@ -132,7 +132,10 @@ class Children:
             await self._clock.sleep_real(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             self._restarts[child.spec.name] += 1
-            await self._spawn(child)
+            try:
+                await self._spawn(child)
+            except OSError as error:  # no memory, no process to be had: the next turn tries again
+                self._tell(child.spec.name, f"could not be started: {error.strerror}")
 
     async def _spawn(self, child: _Child) -> None:
         path = self._log(child)

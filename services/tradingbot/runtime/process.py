@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, cast
 
@@ -52,7 +52,8 @@ class Process:
     stop: asyncio.Event
     log: structlog.stdlib.BoundLogger
     health: Health
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
+    """Execution's holds the key: never shown."""
 
 
 Run = Callable[[Process], Awaitable[None]]
