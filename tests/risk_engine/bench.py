@@ -8,7 +8,7 @@ from typing import Any
 from tradingbot.domain.cycles import from_ms
 from tradingbot.domain.messages import Health, Position, PositionSide, StateSnapshot
 from tradingbot.domain.params import RiskParams
-from tradingbot.risk_engine.breaker import BreakerState, Facts, Judgement, judge
+from tradingbot.risk_engine.breaker import BreakerState, Facts, Judgement, clear, judge
 
 T0 = 1_771_430_400_000
 
@@ -74,8 +74,15 @@ class Bench:
         self.state = BreakerState.read(self.state.model_dump_json())
         self.started_ms = self.now_ms
 
-    def _judge(self, *, fresh: bool) -> Judgement:
-        facts = Facts(
+    def clear(self, breaker_id: str) -> bool:
+        """A person clears a latch; False: it was refused."""
+        cleared = clear(self.state, self.facts(), breaker_id)
+        self.state = cleared or self.state
+        return cleared is not None
+
+    def facts(self) -> Facts:
+        """What is seen now."""
+        return Facts(
             now_ms=self.now_ms,
             started_ms=self.started_ms,
             speed=self.speed,
@@ -84,5 +91,7 @@ class Bench:
             features_ms=self.features_ms,
             risk=self.risk,
         )
-        self.state, self.judgement = judge(self.state, facts, fresh=fresh)
+
+    def _judge(self, *, fresh: bool) -> Judgement:
+        self.state, self.judgement = judge(self.state, self.facts(), fresh=fresh)
         return self.judgement

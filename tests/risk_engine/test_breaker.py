@@ -6,7 +6,6 @@ import pytest
 
 from risk_engine.bench import Bench
 from tradingbot.domain.modes import Mode
-from tradingbot.risk_engine.breaker import clear
 
 
 def codes(judgement) -> list[str]:
@@ -26,11 +25,73 @@ def test_before_anything_was_seen_it_halts_without_tripping(bench):
     assert bench.see().mode is Mode.NORMAL
 
 
-@pytest.mark.parametrize(("equity", "mode"), [(9_801, Mode.NORMAL), (9_800, Mode.REDUCE_ONLY), (9_700, Mode.HALT)])
-def test_a_drawdown_restricts_at_two_percent_and_halts_at_three(bench, equity, mode):
+@pytest.mark.parametrize(
+    ("equity", "first", "second"),
+    [
+        (9_801, Mode.NORMAL, Mode.NORMAL),
+        (9_800, Mode.REDUCE_ONLY, Mode.REDUCE_ONLY),
+        (9_700, Mode.REDUCE_ONLY, Mode.HALT),
+    ],
+)
+def test_a_drawdown_restricts_at_once_and_halts_when_two_readings_in_a_row_agree(bench, equity, first, second):
     bench.see(10_000)
 
-    assert bench.see(equity).mode is mode
+    assert bench.see(equity).mode is first
+    assert bench.see(equity).mode is second
+
+
+def test_the_same_reading_twice_latches_no_drawdown_and_raises_no_peak(bench):
+    bench.see(10_000)
+    bench.see(12_000)
+    bench.look_again()
+    assert bench.state.peak_usd == 10_000
+
+    bench.see(9_000)
+    bench.look_again()
+    bench.tick(1)
+    assert bench.judgement.mode is Mode.REDUCE_ONLY
+
+
+def test_a_failed_reading_in_between_is_neither_of_the_two(bench):
+    bench.see(10_000)
+    bench.see(9_600)
+    assert bench.see(9_600, reconcile_ok=False).mode is Mode.REDUCE_ONLY
+    assert bench.see(9_600).mode is Mode.HALT
+
+
+def test_a_fall_that_the_next_reading_takes_back_is_forgotten(bench):
+    bench.see(10_000)
+    assert bench.see(9_500).mode is Mode.REDUCE_ONLY
+    assert bench.see(9_900).mode is Mode.NORMAL
+    assert bench.see(9_500).mode is Mode.REDUCE_ONLY
+
+
+def test_a_withdrawal_that_equity_shows_before_the_ledger_only_restricts_for_a_moment(bench):
+    bench.see(10_000)
+    assert bench.see(5_000).mode is Mode.REDUCE_ONLY
+    assert bench.see(5_000, deposits_net_usd=-5_000).mode is Mode.NORMAL
+    assert bench.state.peak_usd == 10_000
+
+
+def test_a_withdrawal_that_the_ledger_shows_before_equity_raises_no_peak(bench):
+    bench.see(10_000)
+    bench.see(10_000, deposits_net_usd=-5_000)
+    assert bench.see(5_000, deposits_net_usd=-5_000).mode is Mode.NORMAL
+    assert bench.state.peak_usd == 10_000
+
+
+def test_a_deposit_that_equity_shows_before_the_ledger_raises_no_peak(bench):
+    bench.see(10_000)
+    bench.see(15_000)
+    assert bench.see(15_000, deposits_net_usd=5_000).mode is Mode.NORMAL
+    assert bench.state.peak_usd == 10_000
+
+
+def test_the_peak_rises_to_what_two_readings_in_a_row_reached(bench):
+    for equity in (10_000, 10_400, 10_300, 10_100):
+        bench.see(equity)
+
+    assert bench.state.peak_usd == 10_300
 
 
 def test_a_small_drawdown_restricts_only_while_it_lasts(bench):
@@ -41,6 +102,7 @@ def test_a_small_drawdown_restricts_only_while_it_lasts(bench):
 
 def test_a_latched_drawdown_outlasts_recovery_and_restarts(bench):
     bench.see(10_000)
+    bench.see(9_690)
     latch_id = bench.see(9_690).latch_ids[0]
     bench.restart()
 
@@ -54,17 +116,24 @@ def test_the_peak_survives_a_restart(bench):
     bench.see(10_000)
     bench.restart()
 
+    assert bench.see(9_690).mode is Mode.REDUCE_ONLY
+
+
+def test_a_restart_between_the_two_readings_changes_nothing(bench):
+    bench.see(10_000)
+    bench.see(9_690)
+    bench.restart()
+
     assert bench.see(9_690).mode is Mode.HALT
 
 
 def test_clearing_a_latch_needs_its_id_and_sets_the_peak_to_present_equity(bench):
     bench.see(10_000)
+    bench.see(9_600)
     latch_id = bench.see(9_600).latch_ids[0]
 
-    assert clear(bench.state, "drawdown-1") is None
-    cleared = clear(bench.state, latch_id)
-    assert cleared is not None
-    bench.state = cleared
+    assert not bench.clear("drawdown-1")
+    assert bench.clear(latch_id)
 
     assert bench.see(9_600).mode is Mode.NORMAL
     assert bench.see(9_400).mode is Mode.REDUCE_ONLY
@@ -73,24 +142,43 @@ def test_clearing_a_latch_needs_its_id_and_sets_the_peak_to_present_equity(bench
 def test_a_flat_account_in_a_small_drawdown_can_be_let_go_by_a_person(bench):
     bench.see(10_000)
     assert bench.see(9_790).latch_ids == ("drawdown",)
-    cleared = clear(bench.state, "drawdown")
-    assert cleared is not None
-    bench.state = cleared
+    assert bench.clear("drawdown")
 
     assert bench.see(9_790).mode is Mode.NORMAL
+
+
+def test_a_drawdown_is_not_accepted_while_none_restricts(bench):
+    assert not bench.clear("drawdown")
+    bench.see(10_000)
+    bench.see(9_801)
+
+    assert not bench.clear("drawdown")
+    assert bench.state.peak_usd == 10_000
+
+
+@pytest.mark.parametrize("counter", ["liquidations", "fills_beyond_intent"])
+def test_clearing_a_latch_that_is_no_drawdown_leaves_the_peak_alone(bench, counter):
+    bench.see(10_000)
+    latch_id = bench.see(9_850, **{counter: 1}).latch_ids[0]
+
+    assert bench.clear(latch_id)
+    assert bench.state.peak_usd == 10_000
+    assert bench.see(9_790, **{counter: 1}).mode is Mode.REDUCE_ONLY
 
 
 def test_a_latched_drawdown_is_not_cleared_under_the_common_name(bench):
     bench.see(10_000)
     bench.see(9_600)
+    bench.see(9_600)
 
-    assert clear(bench.state, "drawdown") is None
+    assert not bench.clear("drawdown")
 
 
 def test_deposits_and_withdrawals_neither_make_nor_hide_a_drawdown(bench):
     bench.see(10_000)
     assert bench.see(5_000, deposits_net_usd=-5_000).mode is Mode.NORMAL
     assert bench.see(15_000, deposits_net_usd=5_000).mode is Mode.NORMAL
+    bench.see(14_000, deposits_net_usd=5_000)
     assert bench.see(14_000, deposits_net_usd=5_000).mode is Mode.HALT
 
 
@@ -98,9 +186,7 @@ def test_deposits_and_withdrawals_neither_make_nor_hide_a_drawdown(bench):
 def test_each_further_liquidation_or_unexplained_fill_latches(bench, counter):
     bench.see()
     first = bench.see(**{counter: 1}).latch_ids
-    cleared = clear(bench.state, first[0])
-    assert cleared is not None
-    bench.state = cleared
+    assert bench.clear(first[0])
 
     assert bench.see(**{counter: 1}).mode is Mode.NORMAL
     assert bench.see(**{counter: 2}).mode is Mode.HALT
@@ -223,5 +309,6 @@ def test_a_halt_names_every_cause_and_figures_alone_change_no_signature(bench):
 
 def test_losing_everything_is_a_full_drawdown(bench):
     bench.see(10_000)
+    bench.see(-5)
 
     assert bench.see(-5).mode is Mode.HALT

@@ -152,6 +152,8 @@ async def test_a_drawdown_beyond_three_percent_halts_by_itself_and_a_person_clea
     async with scene.engine():
         await scene.account(10_000)
         await scene.account(9_690)
+        assert await scene.mode() is Mode.REDUCE_ONLY
+        await scene.account(9_690)
         latch_id = (await scene.breaker())["latch_id"]
 
         assert await scene.mode() is Mode.HALT
@@ -168,6 +170,17 @@ async def test_a_drawdown_beyond_three_percent_halts_by_itself_and_a_person_clea
 
         await scene.account(9_690)
         assert await scene.mode() is Mode.NORMAL
+
+
+async def test_a_drawdown_that_does_not_restrict_is_not_accepted(scene):
+    async with scene.engine():
+        await scene.account(10_000)
+        await scene.account(9_900)
+        await scene.clear("drawdown")
+        await scene.account(9_790)
+
+        assert len(await scene.audits("breaker_clear_refused")) == 1
+        assert await scene.mode() is Mode.REDUCE_ONLY
 
 
 async def test_a_drawdown_beyond_two_percent_only_reduces_while_it_lasts(scene):
@@ -188,6 +201,8 @@ async def test_a_drawdown_beyond_two_percent_only_reduces_while_it_lasts(scene):
 async def test_the_peak_and_the_latch_survive_a_restart(scene):
     async with scene.engine():
         await scene.account(10_000)
+    async with scene.engine():
+        await scene.account(9_690)
     async with scene.engine():
         await scene.account(9_690)
         latch_id = (await scene.breaker())["latch_id"]
@@ -277,6 +292,7 @@ async def test_it_comes_back_by_itself_when_redis_does(scene):
         await scene.account()
         await scene.redis.client_kill_filter(_type="normal", skipme=True)
         await scene.account(9_000)
+        await scene.account(9_000)
 
         assert await scene.mode() is Mode.HALT
 
@@ -301,6 +317,7 @@ async def test_after_the_clock_stepped_back_the_account_is_still_watched(scene):
         await scene.account()
         scene.clock.jump(-3_600)
 
+        await scene.account(9_600)
         await scene.account(9_600)
 
         assert (await scene.breaker())["latch_id"].startswith("drawdown-")

@@ -10,7 +10,9 @@ Three kinds of restriction, the strictest counts:
 * *while it lasts*: a smaller drawdown, a foreign order, the day's fees: REDUCE_ONLY.
 
 Drawdown is (peak − equity) / peak, where equity is corrected for deposits and withdrawals: a payment moves equity and
-peak alike, so that only trading makes or loses. The corrected peak is kept in the state.
+peak alike, so that only trading makes or loses. The corrected peak is kept in the state. A payment may show in equity a
+reading before or after it shows in the ledger, so nothing that lasts rests on one reading: the peak rises, and a
+drawdown latches, when two good reconciliations in a row agree. Until then one reading alone restricts to REDUCE_ONLY.
 
 Pure: the state and what is seen come in, the state and the judgement go out.
 """
@@ -34,7 +36,8 @@ RECONCILE_MAX_AGE_MS, RECONCILE_REAL_AGE_MS = 30_000, 6_000
 FEATURES_MAX_CYCLES, FEATURES_REAL_AGE_MS = 2, 6_000
 SKEW_MAX_MS, SKEW_REAL_MS = 1_000, 250
 REFUSALS_MAX = 5
-DRAWDOWN_ID = "drawdown"
+_DRAWDOWN = "drawdown"
+DRAWDOWN_ID = _DRAWDOWN
 """What a person names to accept a drawdown that has not halted yet; a latched one has an id of its own."""
 
 
@@ -51,9 +54,9 @@ class BreakerState(Model):
     """What the breaker remembers through a restart."""
 
     peak_usd: Decimal | None = None
-    """The highest equity so far, less the deposits of its time."""
+    """The highest equity that two reconciliations in a row agreed on, less the deposits of its time."""
     equity_usd: Decimal | None = None
-    """Equity of the last good snapshot, less the deposits."""
+    """Equity of the last good reconciliation, less the deposits."""
     latches: tuple[Latch, ...] = ()
     tripped: dict[str, str] = {}
     """Health causes that have tripped and not cleared: code -> reason."""
@@ -134,23 +137,31 @@ def judge(state: BreakerState, facts: Facts, *, fresh: bool) -> tuple[BreakerSta
     return state, Judgement(mode=strictest(*(cause.mode for cause in causes)), causes=tuple(causes))
 
 
-def clear(state: BreakerState, breaker_id: str) -> BreakerState | None:
-    """The state after a person cleared a latch: the peak becomes present equity. None: there is no such latch.
+def clear(state: BreakerState, facts: Facts, breaker_id: str) -> BreakerState | None:
+    """The state after a person cleared a latch; that of a drawdown makes present equity the peak. None: not in force.
 
-    ``DRAWDOWN_ID`` accepts a drawdown that has not latched; without it a flat account could never leave REDUCE_ONLY.
+    ``DRAWDOWN_ID`` accepts a drawdown that restricts and has not latched; without it a flat account could never leave
+    REDUCE_ONLY.
     """
-    left = tuple(latch for latch in state.latches if latch.id != breaker_id)
-    accepts = breaker_id == DRAWDOWN_ID and not any(latch.kind == "drawdown" for latch in state.latches)
-    if len(left) == len(state.latches) and not accepts:
+    gone = [latch for latch in state.latches if latch.id == breaker_id]
+    accepts = breaker_id == DRAWDOWN_ID and _restricts(state, facts)
+    if not gone and not accepts:
         return None
-    return state.model_copy(update={"latches": left, "peak_usd": state.equity_usd})
+    update: dict[str, object] = {"latches": tuple(latch for latch in state.latches if latch not in gone)}
+    if accepts or any(latch.kind == _DRAWDOWN for latch in gone):
+        update["peak_usd"] = state.equity_usd
+    return state.model_copy(update=update)
 
 
 def drawdown(state: BreakerState, snapshot: StateSnapshot) -> float:
     """The fraction below the peak, 0 at it; the peak in today's terms includes today's deposits."""
-    if state.peak_usd is None or state.equity_usd is None:
+    return _below_peak(state, state.equity_usd, snapshot)
+
+
+def _below_peak(state: BreakerState, equity_usd: Decimal | None, snapshot: StateSnapshot) -> float:
+    if state.peak_usd is None or equity_usd is None:
         return 0.0
-    lost = state.peak_usd - state.equity_usd
+    lost = state.peak_usd - equity_usd
     peak = state.peak_usd + snapshot.health.deposits_net_usd
     if lost <= 0:
         return 0.0
@@ -161,10 +172,10 @@ def _note_losses(state: BreakerState, snapshot: StateSnapshot, facts: Facts) -> 
     """Peak, equity, the day's fees and new latches, of a snapshot that is seen for the first time."""
     health = snapshot.health
     update: dict[str, object] = {}
-    if health.reconcile_ok:
+    if _newly_good(state, snapshot):
         equity = snapshot.equity_usd - health.deposits_net_usd
         update["equity_usd"] = equity
-        update["peak_usd"] = equity if state.peak_usd is None else max(state.peak_usd, equity)
+        update["peak_usd"] = _peak(state, equity)
         if _fees_bps(snapshot) > facts.risk.max_daily_fee_bps:
             update["fee_day"] = _day(reconciled_ms(snapshot) or facts.now_ms)
     update["liquidations_seen"] = max(state.liquidations_seen, health.liquidations)
@@ -173,13 +184,22 @@ def _note_losses(state: BreakerState, snapshot: StateSnapshot, facts: Facts) -> 
     return after.model_copy(update={"latches": (*state.latches, *_new_latches(state, after, snapshot, facts))})
 
 
+def _peak(state: BreakerState, equity_usd: Decimal) -> Decimal:
+    """The highest equity that two readings in a row reached; the very first stands until others have come."""
+    if state.peak_usd is None or state.equity_usd is None:
+        return equity_usd
+    return max(state.peak_usd, min(state.equity_usd, equity_usd))
+
+
 def _new_latches(before: BreakerState, after: BreakerState, snapshot: StateSnapshot, facts: Facts) -> Iterator[Latch]:
     def latch(kind: str, reason: str) -> Latch:
         return Latch(id=f"{kind}-{facts.now_ms}", kind=kind, reason=reason, at_ms=facts.now_ms)
 
-    fall = drawdown(after, snapshot)
-    if fall >= facts.risk.drawdown_halt and not any(each.kind == "drawdown" for each in before.latches):
-        yield latch("drawdown", f"{_fall(after, snapshot)}, at or beyond {facts.risk.drawdown_halt:.2%}")
+    # The smaller of the last two falls: both readings have to show it.
+    if _newly_good(before, snapshot) and before.equity_usd is not None and after.equity_usd is not None:
+        fall = _below_peak(after, max(before.equity_usd, after.equity_usd), snapshot)
+        if fall >= facts.risk.drawdown_halt and not _latched(before):
+            yield latch(_DRAWDOWN, f"{_fall(after, snapshot)}, at or beyond {facts.risk.drawdown_halt:.2%}")
     if (new := after.liquidations_seen - before.liquidations_seen) > 0:
         yield latch("liquidation", f"the venue liquidated: {new} fills")
     if (new := after.fills_beyond_seen - before.fills_beyond_seen) > 0:
@@ -235,11 +255,9 @@ def _trip_or_clear(
     state: BreakerState, facts: Facts, *, awaited: dict[str, str], tripping: dict[str, str], fresh: bool
 ) -> BreakerState:
     update: dict[str, object] = {}
-    snapshot = facts.snapshot
-    good_ms = reconciled_ms(snapshot) if snapshot is not None and snapshot.health.reconcile_ok else None
-    newly_good = fresh and good_ms is not None and good_ms != state.reconciled_ms
-    if newly_good:
-        update["reconciled_ms"] = good_ms
+    newly_good = fresh and _newly_good(state, facts.snapshot)
+    if newly_good and facts.snapshot is not None:
+        update["reconciled_ms"] = reconciled_ms(facts.snapshot)
     if tripping:
         update |= {"tripped": {**state.tripped, **tripping}, "good_in_row": 0}
     elif awaited:
@@ -250,14 +268,32 @@ def _trip_or_clear(
     return state.model_copy(update=update)
 
 
+def _newly_good(state: BreakerState, snapshot: StateSnapshot | None) -> bool:
+    """Whether the snapshot is a good reconciliation other than the last good one."""
+    if snapshot is None or not snapshot.health.reconcile_ok:
+        return False
+    good_ms = reconciled_ms(snapshot)
+    return good_ms is not None and good_ms != state.reconciled_ms
+
+
+def _latched(state: BreakerState) -> bool:
+    return any(latch.kind == _DRAWDOWN for latch in state.latches)
+
+
+def _restricts(state: BreakerState, facts: Facts) -> bool:
+    """Whether a drawdown that has not latched holds the bot to REDUCE_ONLY."""
+    if facts.snapshot is None or _latched(state):
+        return False
+    return drawdown(state, facts.snapshot) >= facts.risk.drawdown_reduce_only
+
+
 def _while_it_lasts(state: BreakerState, facts: Facts) -> Iterator[Cause]:
     snapshot = facts.snapshot
     if snapshot is None:
         return
-    latched = any(latch.kind == "drawdown" for latch in state.latches)
-    if not latched and drawdown(state, snapshot) >= facts.risk.drawdown_reduce_only:
+    if _restricts(state, facts):
         reason = f"{_fall(state, snapshot)}, at or beyond {facts.risk.drawdown_reduce_only:.2%}"
-        yield Cause(code="drawdown", mode=Mode.REDUCE_ONLY, reason=reason, latch_id=DRAWDOWN_ID)
+        yield Cause(code=_DRAWDOWN, mode=Mode.REDUCE_ONLY, reason=reason, latch_id=DRAWDOWN_ID)
     if snapshot.health.foreign_orders > 0:
         reason = f"{snapshot.health.foreign_orders} open orders that this bot did not place"
         yield Cause(code="foreign_orders", mode=Mode.REDUCE_ONLY, reason=reason)

@@ -13,6 +13,7 @@ from tradingbot.bus.params import read_params
 from tradingbot.bus.session import BusSession, open_session
 from tradingbot.bus.trim import entry_id
 from tradingbot.domain.cycles import start_ms_of, to_ms
+from tradingbot.domain.errors import Temporary
 from tradingbot.domain.ids import digest
 from tradingbot.domain.messages import (
     AuditLevel,
@@ -152,12 +153,14 @@ class RiskEngine:
         command = entry.data
         if command.command is not Command.CLEAR_BREAKER:
             return Outcome()
-        cleared = clear(self._cell.value, command.breaker_id or "")
-        record = _clearing(command, done=cleared is not None, state=self._cell.value)
         params = self._params or await self._refresh_params()
-        if cleared is None or params is None:
-            return Outcome(state=cleared, audits=(record,))
+        if params is None:
+            raise Temporary("no parameters yet: what a person accepts cannot be judged")
         facts = self._facts(params.params.risk, features_ms=await self._features_ms())
+        cleared = clear(self._cell.value, facts, command.breaker_id or "")
+        record = _clearing(command, done=cleared is not None, state=self._cell.value)
+        if cleared is None:
+            return Outcome(audits=(record,))
         state, judgement = judge(cleared, facts, fresh=False)
         judged = self._outcome(state, judgement, facts)
         return Outcome(state=judged.state, adds=judged.adds, writes=judged.writes, audits=(record, *judged.audits))
