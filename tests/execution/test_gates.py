@@ -14,6 +14,7 @@ from tradingbot.domain.modes import EffectiveMode, Mode, ModeSource
 from tradingbot.execution.gate import Gate
 from tradingbot.execution.mode_reader import ModeReader
 from tradingbot.execution.sender import Sender
+from tradingbot.venue.errors import VenueUnavailable
 from tradingbot.venue.info import InfoClient
 from tradingbot.venue.models import UserRateLimit
 
@@ -138,10 +139,15 @@ async def test_nothing_is_sent_without_the_lease_and_trading_comes_back_with_it(
     await check_invariants(bench)
 
 
+@pytest.mark.parametrize("asked_again", [False, True], ids=["told", "told-and-then-not-answered"])
 async def test_a_nearly_used_up_action_budget_lets_only_reductions_pass(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, asked_again: bool
 ) -> None:
+    silent_from_ms = bench.clock.now_ms() + 120_000
+
     async def poor(self: InfoClient, user: str) -> UserRateLimit:
+        if bench.clock.now_ms() > silent_from_ms:
+            raise VenueUnavailable("no answer")
         return UserRateLimit(volume_usd=0, used=9_900, cap=10_000)  # type: ignore[arg-type]
 
     monkeypatch.setattr(InfoClient, "user_rate_limit", poor)
@@ -149,6 +155,7 @@ async def test_a_nearly_used_up_action_budget_lets_only_reductions_pass(
     async with bench.trading():
         await bench.tick(1)
         await bench.until(lambda: bench.audits("local_stop"))
+        await bench.tick(310 if asked_again else 1)
         await bench.next_cycle()
         await bench.next_cycle()
         await bench.approve(BTC=0.12)

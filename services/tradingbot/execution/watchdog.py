@@ -48,16 +48,15 @@ class Watchdog:
     async def watch_actions(self) -> None:
         """Let only reductions pass while the account's action budget is nearly used up, until cancelled."""
         while True:
-            if self._venue.account:
-                await self._look("action_budget", await self._budget_trouble(), mode=Mode.REDUCE_ONLY)
+            try:
+                if self._venue.account:
+                    await self._look("action_budget", await self._budget_trouble(), mode=Mode.REDUCE_ONLY)
+            except VenueError as error:  # what was known of it still counts
+                self._bus.process.log.warning("venue_not_read", error=str(error))
             await self._clock.sleep(self._scaled(BUDGET_EVERY_MS, 10_000) / 1000)
 
     async def _budget_trouble(self) -> str | None:
-        try:
-            budget = await self._venue.info.user_rate_limit(self._venue.account)
-        except VenueError as error:
-            self._bus.process.log.warning("venue_not_read", error=str(error))
-            return None
+        budget = await self._venue.info.user_rate_limit(self._venue.account)
         if budget.left < ACTIONS_RESERVE:
             return f"{budget.left} actions are left of the account's budget ({budget.used} of {budget.cap} used)"
         return None
