@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from portfolio_state.builders import (
     T0,
     a_fill,
+    a_payment,
     a_position,
     a_reading,
     a_transfer,
@@ -203,3 +204,42 @@ def test_an_order_seen_open_and_in_the_position_overstates_and_never_understates
     snapshot = reconciled(mirror, a_reading(account, orders=[an_order(cloid=own_cloid())])).snapshot
 
     assert snapshot.positions["BTC"].qty + snapshot.open_orders[0].qty == Decimal("0.02")
+
+
+def test_cash_that_nothing_explains_makes_the_ledger_be_read_with_every_reading_for_a_minute():
+    account = an_account(equity="9900", time_ms=T0 + 10)
+    mirror = reconciled(begun(), a_reading(account)).step.mirror
+
+    assert must_read_fills(mirror, account, now_ms=T0 + READ_EVERY_MS - 1)
+    late = a_transfer("-100", time_ms=T0 + 5, kind="withdraw")
+    after = reconciled(mirror, a_reading(account, ledger=[late], asked_ms=T0 + 10_000))
+    assert after.snapshot.equity_usd - after.snapshot.health.deposits_net_usd == 10_000
+
+
+def test_a_payment_that_the_ledger_shows_before_the_account_is_followed_up_as_well():
+    mirror = reconciled(begun(), a_reading(an_account(time_ms=T0 + 10), ledger=[a_transfer("500", time_ms=T0 + 5)]))
+
+    assert must_read_fills(mirror.step.mirror, an_account(), now_ms=T0 + 1)
+
+
+def test_cash_that_a_fill_a_payment_or_funding_explains_needs_no_second_look_at_the_ledger():
+    fill = a_fill(size="0.01", fee="0.1", time_ms=T0 + 5)
+    account = an_account(a_position(size="0.01"), equity="10499.4", time_ms=T0 + 10)
+    reading = a_reading(
+        account,
+        fills=[fill],
+        ledger=[a_transfer("500", time_ms=T0 + 6)],
+        funding=[a_payment("-0.5", time_ms=T0 + 7)],
+        asked_ms=T0 + 1_000,
+    )
+
+    mirror = reconciled(begun(), reading).step.mirror
+    assert mirror.deposits_net_usd == 500
+    assert not must_read_fills(mirror, account, now_ms=T0 + 1_001)
+
+
+def test_less_than_a_thousandth_of_equity_is_no_payment():
+    account = an_account(equity="9991", time_ms=T0 + 10)
+    mirror = reconciled(begun(), a_reading(account, asked_ms=T0 + 1_000)).step.mirror
+
+    assert not must_read_fills(mirror, account, now_ms=T0 + 1_001)

@@ -19,7 +19,7 @@ from support.servers import Server
 from support.sessions import process_for, until
 from tradingbot.bus.client import connect
 from tradingbot.bus.library import load_library
-from tradingbot.bus.names import Group, Key, Stream
+from tradingbot.bus.names import Group, Key, Stream, state_key
 from tradingbot.domain.cycles import minute_id
 from tradingbot.domain.envelope import Message, message
 from tradingbot.domain.ids import cloid
@@ -36,6 +36,7 @@ from tradingbot.domain.messages import (
     StateSnapshot,
 )
 from tradingbot.domain.model import Model
+from tradingbot.portfolio_state.mirror import Mirror
 from tradingbot.portfolio_state.service import run
 from tradingbot.runtime.clock import Anchor, Clock, SystemClock
 from tradingbot.runtime.settings import SettingsError
@@ -237,6 +238,9 @@ async def test_partial_fills_are_mirrored_and_covered_by_their_intent(world):
         await until(world.settled)
         fills = await until(lambda: world.events(StateEventKind.FILL))
 
+    kept = Mirror.read(await world.redis.hget(state_key("portfolio_state"), "value"))
+
+    assert kept.unexplained_ms == 0, "the fills explain the cash"
     assert len(fills) > 1
     assert sum(fill.qty for fill in fills) == snapshot.positions["BTC"].qty == Decimal(2)
     assert {fill.client_order_id for fill in fills} == {"order-1"}

@@ -77,6 +77,8 @@ class Mirror(Model):
 
     cash_usd: Decimal | None = None
     """The venue's raw cash when it was last read: a fill, funding or a transfer changes it."""
+    unexplained_ms: int = 0
+    """When cash last moved by more than fills, funding and the ledger said, or by less."""
     expected: dict[str, Decimal] = {}
     """Positions as the fills add them up."""
     suspects: tuple[str, ...] = ()

@@ -31,6 +31,10 @@ from tradingbot.venue.models import Account, Fill, FundingPayment, LedgerUpdate,
 READ_EVERY_MS: Final = 60_000
 """Fills and ledger are read at least this often, and whenever cash or a position moved."""
 
+UNEXPLAINED: Final = Decimal("0.001")
+"""Cash that moved by more than this part of equity, and nothing says why: the ledger may show a payment later, or have
+shown it before, so that it is read with every reading for a while."""
+
 _PX_STEP: Final = Decimal("1e-10")
 
 
@@ -76,6 +80,8 @@ class Reconciled:
 def must_read_fills(mirror: Mirror, account: Account, *, now_ms: int) -> bool:
     """Whether fills and ledger must be read with this account: an account that did not move has none."""
     if mirror.cash_usd != account.total_raw_usd or mirror.suspects or mirror.failing:
+        return True
+    if abs(now_ms - mirror.unexplained_ms) < READ_EVERY_MS:
         return True
     held = {symbol: position.size for symbol, position in account.positions.items()}
     expected = {symbol: size for symbol, size in mirror.expected.items() if size}
@@ -151,10 +157,22 @@ def _money(mirror: Mirror, reading: Reading, *, facts: Facts, now_ms: int) -> St
     if reading.funding is not None:
         step = step.then(absorb_funding(step.mirror, reading.funding, asked_ms=reading.account.time_ms))
     counted = [fill for fill in fresh if fill.time_ms > mirror.began_ms]
+    unexplained = abs(_unexplained_usd(mirror, step, reading.account, counted))
     step = step.then(explain_positions(step.mirror, reading.account, counted, now_ms=now_ms))
-    if reading.fills is None:
-        return step
-    return Step(mirror=step.mirror.model_copy(update={"read_ms": now_ms}), events=step.events, audits=step.audits)
+    update = {} if reading.fills is None else {"read_ms": now_ms}
+    if unexplained > UNEXPLAINED * abs(reading.account.equity):
+        update["unexplained_ms"] = now_ms
+    return Step(mirror=step.mirror.model_copy(update=update), events=step.events, audits=step.audits)
+
+
+def _unexplained_usd(before: Mirror, step: Step, account: Account, fills: Iterable[Fill]) -> Decimal:
+    """By how much cash moved otherwise than the fills, the funding and the payments of this reading say."""
+    if before.cash_usd is None:
+        return Decimal(0)
+    traded = sum((-fill.signed_size * fill.px - fill.fee for fill in fills), start=Decimal(0))
+    funded = sum((event.qty or Decimal(0) for event in step.events if event.kind is StateEventKind.FUNDING), Decimal(0))
+    paid = step.mirror.deposits_net_usd - before.deposits_net_usd
+    return account.total_raw_usd - before.cash_usd - traded - funded - paid
 
 
 def explain_positions(mirror: Mirror, account: Account, fresh: Sequence[Fill], *, now_ms: int) -> Step:
