@@ -1,13 +1,13 @@
-"""From a feature snapshot to the first accepted order of its cycle.
+"""From a feature snapshot to the first order of its cycle that the venue admits.
 
 Method: ``tradingbot up`` on synthetic prices, baseline strategy, paper exchange without added latency, every commit
-fsynced (``appendfsync always``). Both ends are the ids of stream entries, that is the server's own real clock in
-milliseconds: ``md.features.1m`` at the start; at the end the first ``exec.reports`` entry (ACK or a fill) of the
-cycle, which is written after the venue's answer, so that the figure includes one commit more than it must. Cycles
-without an order do not count. ``--speed`` makes cycles come faster; each is still handled in real time.
+fsynced (``appendfsync always``). The start is the id of the ``md.features.1m`` entry: the server's own real clock, in
+milliseconds. The end is the admission in the exchange's own log: virtual milliseconds, turned into real ones by the
+run's anchor. Beside it: each stage between, and until the first ``exec.reports`` entry. Cycles without an order do not
+count; a narrow no-trade band, one slice and no smoothing make most cycles trade. ``--speed`` makes cycles come faster;
+each is still handled in real time.
 
-The stages between are shown beside it, and as floors: a bare 4 KB write + fsync to the same disk, and a bare FCALL
-(``tb`` lease function that finds nothing to do) on the same server.
+Floors, measured while the bot runs: a bare 4 KB write + fsync on the same disk, and a bare FCALL that writes nothing.
 
     python bench/latency.py [--cycles 1000] [--speed 20]
 """
@@ -21,10 +21,14 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+import httpx
+
 from stack import Stack, machine, percentile, real_ms, row, stack
 
 GOALS_MS = {"p50": (0.5, 15.0), "p99": (0.99, 40.0)}
-STAGES = ("md.features.1m", "alpha.target", "risk.approved", "exec.plan", "exec.orders", "exec.reports")
+VENUE = "venue admits"
+STAGES = ("md.features.1m", "alpha.target", "risk.approved", "exec.orders", VENUE, "exec.reports")
+BUSY = {"MIN_REBALANCE_WEIGHT": "0.001", "AI_SMOOTH_ALPHA": "1", "TWAP_SLICES": "1"}
 
 
 def bare_fsync(folder: Path, times: int = 300) -> list[float]:
@@ -57,38 +61,57 @@ def _libraries(bot: Stack) -> list[dict[str, list[dict[str, str]]]]:
     return pairs
 
 
-def first_times(bot: Stack) -> dict[str, dict[str, int]]:
+def first_times(bot: Stack) -> dict[str, dict[str, float]]:
     """By cycle: when each stage's first entry was written, real milliseconds."""
-    firsts: dict[str, dict[str, int]] = defaultdict(dict)
+    firsts: dict[str, dict[str, float]] = defaultdict(dict)
+    admitted = admissions(bot)
     for stage in STAGES:
-        for entry_id, message in bot.entries(stage):
-            if stage != "exec.reports" or message["data"]["status"] in {"ACK", "PARTIAL", "FILLED"}:
-                firsts[message["env"]["cycle_id"]].setdefault(stage, real_ms(entry_id))
+        for entry_id, message in bot.entries(stage) if stage != VENUE else ():
+            cycle = firsts[message["env"]["cycle_id"]]
+            cycle.setdefault(stage, real_ms(entry_id))
+            if stage == "exec.orders" and message["data"]["cloid"] in admitted:
+                cycle.setdefault(VENUE, admitted[message["data"]["cloid"]])
     return firsts
+
+
+def admissions(bot: Stack) -> dict[str, float]:
+    """By cloid: when the exchange admitted the order, real milliseconds."""
+    real_start, virtual_start, speed = map(float, bot.run["anchor"].split(":"))
+    found: dict[str, float] = {}
+    after = 0
+    while page := httpx.get(f"{bot.run['paper_url']}/control/log?kind=action&after={after}", timeout=60).json():
+        for each in page:
+            at = real_start + (each["at_ms"] - virtual_start) / speed
+            found |= dict.fromkeys(each["cloids"], at) if each["type"] == "order" and each["admitted"] else {}
+        after = page[-1]["id"]
+    return found
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cycles", type=int, default=1000, help="cycles with an order")
+    parser.add_argument("--cycles", type=int, default=1000)
     parser.add_argument("--speed", type=float, default=20)
     parser.add_argument("--max-minutes", type=float, default=60)
     options = parser.parse_args()
     deadline = time.monotonic() + options.max_minutes * 60
-    with stack(speed=options.speed) as bot:
-        floor_fsync, floor_fcall = bare_fsync(bot.folder), bare_fcall(bot)
-        complete: list[dict[str, int]] = []
-        while len(complete) < options.cycles and time.monotonic() < deadline:
+    with stack(speed=options.speed, settings=BUSY) as bot:
+        while bot.bus.xlen("exec.plan") < options.cycles and time.monotonic() < deadline:
             time.sleep(5)
-            complete = [each for each in first_times(bot).values() if {STAGES[0], STAGES[-1]} <= each.keys()]
-    total = [float(each[STAGES[-1]] - each[STAGES[0]]) for each in complete]
-    print(f"{machine()}; speed {options.speed:g}; appendfsync always")
+        floor_fsync, floor_fcall = bare_fsync(bot.folder), bare_fcall(bot)
+        complete = [each for each in first_times(bot).values() if {STAGES[0], VENUE} <= each.keys()]
+    total = [each[VENUE] - each[STAGES[0]] for each in complete]
+    print(f"{machine()}; speed {options.speed:g}; appendfsync always; {len(complete)} cycles with an order")
     print(row("bare 4 KB write + fsync", floor_fsync))
     print(row("bare FCALL", floor_fcall))
     for before, after in itertools.pairwise(STAGES):
-        taken = [float(each[after] - each[before]) for each in complete if {before, after} <= each.keys()]
-        print(row(f"{before} -> {after}", taken, digits=0))
-    print(row("feature snapshot -> first order accepted", total, digits=0))
+        print(
+            row(
+                f"{before} -> {after}",
+                [each[after] - each[before] for each in complete if {before, after} <= each.keys()],
+            )
+        )
+    print(row("feature snapshot -> first order accepted", total))
     for name, (share, goal) in GOALS_MS.items():
         value = percentile(total, share) if total else float("nan")
         print(f"goal {name} <= {goal:g} ms: {'met' if value <= goal else 'missed'} ({value:.0f} ms)")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +72,19 @@ def _other(words: list[bytes]) -> str:
 
 
 @contextlib.contextmanager
-def stack(*, speed: float, prices: str = "synthetic:7", options: tuple[str, ...] = ()) -> Iterator[Stack]:
+def stack(
+    *,
+    speed: float,
+    prices: str = "synthetic:7",
+    options: tuple[str, ...] = (),
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Stack]:
     """Start a bot, hand it over, stop it cleanly."""
     with tempfile.TemporaryDirectory(prefix="tradingbot-bench-") as name:
         folder = Path(name)
         argv = [sys.executable, "-m", "tradingbot", "up", "--data-dir", name, "--speed", str(speed)]
         with (folder / "up.log").open("wb") as log:
-            environ = {**os.environ, "MONITOR_PORT": "0"}
+            environ = {**os.environ, "MONITOR_PORT": "0", **(settings or {})}
             command = [*argv, "--prices", prices, *options]
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=name, env=environ)
             try:
