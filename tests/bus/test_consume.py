@@ -398,6 +398,51 @@ async def test_the_loop_comes_back_by_itself_after_redis_was_killed(
         assert not running.task.done()
 
 
+async def test_a_handler_that_hangs_is_found_dead_and_one_that_goes_on_is_not(
+    valkey: Redis, valkey_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer_module, "MAX_SILENCE_S", 0.05)
+    go_on = asyncio.Event()
+
+    def hanging(bus: BusSession) -> Handler:
+        async def handle(entry: Entry[Number]) -> Outcome[Any]:
+            await go_on.wait()
+            return await adding(bus)(entry)
+
+        return handle
+
+    await send(valkey, 1)
+    async with consuming(valkey_server, hanging) as running:
+        await until(running.process.health.late)
+        assert list(running.process.health.late()) == [Group.RISK]
+        go_on.set()
+        await until(lambda: not running.process.health.late())
+    assert running.process.health.late() == {}
+
+
+async def test_an_outage_of_redis_makes_a_service_not_ready_and_leaves_it_alive(
+    durable_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "LEASE_MS", 300)
+    with durable_server.admin() as admin:
+        admin.function_load(library_source(), replace=True)
+    async with consuming(durable_server, adding) as running:
+        health, clock = running.process.health, running.process.clock
+        health.ready(True)
+        await until(lambda: health.readiness[0])
+        durable_server.kill()
+        await until(lambda: not health.readiness[0])
+        health.beat("loop", max_age_s=0.02)
+        away_s = clock.real_s()
+
+        await until(lambda: clock.real_s() > away_s + 0.1 or health.late())
+        assert health.late() == {}
+
+        durable_server.start()
+        await until(lambda: health.readiness[0])
+        await until(lambda: "loop" in health.late())
+
+
 def sync_outputs(server: Server) -> list[int]:
     with server.admin() as admin:
         return [json.loads(fields["p"])["data"]["n"] for _, fields in admin.xrange(Stream.APPROVED)]

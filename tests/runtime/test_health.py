@@ -29,6 +29,29 @@ async def test_a_service_is_alive_while_its_loops_beat_in_time(clock: ManualCloc
     assert respond(health, b"GET /healthz HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 503 ")
 
 
+async def test_nobody_is_late_while_all_wait_for_what_they_need(clock: ManualClock) -> None:
+    health = Health(clock)
+    health.beat("poll", max_age_s=10)
+    health.pause()
+    await clock.advance(1_000)
+    assert health.late() == {}
+
+    health.resume()
+    await clock.advance(9)
+    assert health.late() == {}
+    await clock.advance(2)
+    assert health.late() == {"poll": 11.0}
+
+
+async def test_a_loop_that_has_ended_owes_no_heartbeat(clock: ManualClock) -> None:
+    health = Health(clock)
+    health.beat("poll", max_age_s=10)
+    health.forget("poll")
+    await clock.advance(1_000)
+
+    assert health.late() == {}
+
+
 def test_a_service_is_not_ready_until_it_says_so(clock: ManualClock) -> None:
     health = Health(clock)
 

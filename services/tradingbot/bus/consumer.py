@@ -42,6 +42,9 @@ MAX_RETRIES = 5
 _BACKOFF_S = 1.0
 _BACKOFF_MAX_S = 30.0
 _RECONNECT_S = 0.5
+MAX_SILENCE_S = 300.0
+"""Real seconds after which a consumer that has not come back from its handler is taken to hang. Far above what a handler
+may take: a model's answer, an order's settlement, the longest back-off."""
 _FAILURES_TTL_MS = 24 * HOUR_MS
 
 
@@ -83,9 +86,13 @@ class Consumer(Generic[DataT]):
             BusStateLost: the group is gone.
             Unknown: the handler did not settle an order's fate.
         """
-        with contextlib.suppress(Stopped):
-            while not self._stop.is_set():
-                await self._run_until_trouble()
+        try:
+            with contextlib.suppress(Stopped):
+                while not self._stop.is_set():
+                    self._beat()
+                    await self._run_until_trouble()
+        finally:
+            self._session.process.health.forget(self._group)
 
     async def _run_until_trouble(self) -> None:
         try:
@@ -106,7 +113,11 @@ class Consumer(Generic[DataT]):
         if self._latest_only and self._todo:
             await self._take_in_newer()
 
+    def _beat(self) -> None:
+        self._session.process.health.beat(self._group, max_age_s=MAX_SILENCE_S)
+
     async def _next(self) -> None:
+        self._beat()
         if not self._todo:
             self._todo.extend(await unless_stopped(self._stop, self._reader.new()))
             if self._latest_only and len(self._todo) == PAGE:

@@ -323,12 +323,16 @@ async def open_session(process: Process, settings: SessionSettings) -> AsyncIter
 
 
 async def _tell_readiness(session: BusSession) -> None:
-    """A service without its lease can commit nothing: it is not ready, whatever it did before."""
+    """A service without its lease can commit nothing: it is not ready, whatever it did before; and it is alive, however
+    long its loops wait, since a restart would bring neither Redis nor the lease back.
+    """
     lease, health = session.lease, session.process.health
     while True:
         await lease.lost.wait()
         health.hinder("lease", "Redis is away, or another process is this service")
+        health.pause()
         await lease.wait_held()
+        health.resume()
         health.hinder("lease", None)
 
 

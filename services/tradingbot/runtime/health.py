@@ -26,6 +26,7 @@ class Health:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._beats: dict[str, tuple[float, float]] = {}
+        self._paused = False
         self._ready = False
         self._why = "starting"
         self._hindrances: dict[str, str] = {}
@@ -33,6 +34,20 @@ class Health:
     def beat(self, name: str, *, max_age_s: float = 60.0) -> None:
         """Say that the loop ``name`` is alive and will say so again within ``max_age_s`` real seconds."""
         self._beats[name] = (self._clock.real_s(), max_age_s)
+
+    def forget(self, name: str) -> None:
+        """Say that the loop ``name`` has ended and owes no heartbeat."""
+        self._beats.pop(name, None)
+
+    def pause(self) -> None:
+        """Say that every loop waits for what the process cannot work without: until it resumes, none is late."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Say that the wait is over; each loop has all of its time from now."""
+        now_s = self._clock.real_s()
+        self._beats = {name: (now_s, max_age_s) for name, (_, max_age_s) in self._beats.items()}
+        self._paused = False
 
     def ready(self, is_ready: bool, why: str = "") -> None:  # noqa: FBT001 - reads as a sentence: ready(True)
         """Say whether the service does its work now, and if not, why."""
@@ -53,6 +68,8 @@ class Health:
 
     def late(self) -> dict[str, float]:
         """The loops that have not been heard of for longer than they said, with the seconds since."""
+        if self._paused:
+            return {}
         now_s = self._clock.real_s()
         ages = {name: (now_s - at_s, max_age_s) for name, (at_s, max_age_s) in self._beats.items()}
         return {name: round(age_s, 1) for name, (age_s, max_age_s) in ages.items() if age_s > max_age_s}
