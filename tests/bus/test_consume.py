@@ -28,6 +28,7 @@ from tradingbot.domain.envelope import Message, message
 from tradingbot.domain.errors import Permanent, Temporary, Unknown
 from tradingbot.domain.messages import AuditRecord
 from tradingbot.domain.model import Model
+from tradingbot.runtime.clock import ManualClock
 from tradingbot.runtime.process import Process
 from tradingbot.runtime.stopping import Stopped
 
@@ -502,6 +503,25 @@ async def test_a_timer_that_decided_on_an_old_state_reads_it_again(valkey: Redis
         assert (mine.value, mine.version, mine.stale) == (Total(total=5), 1, False)
         again = await bus.commit_step(mine, Outcome(state=Total(total=6)), commit_id="mine-2")
         assert (again.done, again.version, mine.value) == (True, 2, Total(total=6))
+
+
+async def test_no_two_audit_records_of_a_cycle_are_one_event(valkey: Redis, valkey_server: Server) -> None:
+    clock = ManualClock(NOW_MS)
+    sessions = [
+        BusSession(process_for(service, clock=clock), valkey, bot_id="b", cycle_seconds=60)
+        for service in ("risk_engine", "execution")
+    ]
+    records = [AuditRecord(kind="failed"), AuditRecord(kind="failed", cause="1-0")]
+
+    said = [bus.audit(record, cycle_id=minute_id(NOW_MS)) for bus in sessions for record in records]
+    await clock.advance(1)
+    said.append(sessions[0].audit(records[0], cycle_id=minute_id(NOW_MS)))
+    again = sessions[0].audit(records[1], cycle_id=minute_id(NOW_MS))
+
+    read = [Message[AuditRecord].read(each.payload) for each in said]
+    assert len({each.env.event_id for each in read}) == len(said)
+    assert all(each.data.cause for each in read)
+    assert Message[AuditRecord].read(again.payload).env.event_id == read[1].env.event_id
 
 
 async def test_the_newest_entry_is_read_without_a_group(valkey: Redis, valkey_server: Server) -> None:

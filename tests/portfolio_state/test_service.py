@@ -324,6 +324,25 @@ async def test_a_venue_that_does_not_answer_is_said_with_the_last_good_figures(w
     assert {"reconcile_failed", "reconcile_recovered"} <= audits
 
 
+async def test_each_failed_reading_of_a_cycle_is_an_event_of_its_own(world):
+    async with world.running():
+        await world.snapshot()
+        world.paper.faults({"kind": "server_error", "path": "/info"})
+
+        async def failed() -> list[str]:
+            rows = await world.redis.xrange(Stream.AUDIT.value)
+            read = [Message[AuditRecord].read(fields["p"]) for _, fields in rows]
+            return [str(each.env.event_id) for each in read if each.data.kind == "reconcile_failed"]
+
+        async def several() -> bool:
+            return len(await failed()) > 2
+
+        await until(several)
+        ids = await failed()
+
+    assert len(set(ids)) == len(ids)
+
+
 async def test_before_the_first_good_reading_nothing_is_published(world):
     world.paper.faults({"kind": "rate_limit", "path": "/info"})
     async with world.running():

@@ -43,8 +43,8 @@ _BACKOFF_S = 1.0
 _BACKOFF_MAX_S = 30.0
 _RECONNECT_S = 0.5
 MAX_SILENCE_S = 300.0
-"""Real seconds after which a consumer that has not come back from its handler is taken to hang. Far above what a handler
-may take: a model's answer, an order's settlement, the longest back-off."""
+"""Real seconds after which a consumer that has not come back from its handler is taken to hang. Far above what a
+handler may take: a model's answer, an order's settlement, the longest back-off."""
 _FAILURES_TTL_MS = 24 * HOUR_MS
 
 

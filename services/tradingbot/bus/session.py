@@ -109,8 +109,10 @@ class BusSession:
         return Add(str(stream), wrapped.model_dump_json(exclude=None if event else {"event"}))
 
     def audit(self, record: AuditRecord, *, cycle_id: str) -> Add:
-        """An audit record, wrapped."""
-        return self.add(Stream.AUDIT, record, cycle_id=cycle_id, key=f"{record.cause}:{record.kind}")
+        """An audit record, wrapped; one without a cause bears the time as its cause, so that no two are one event."""
+        if not record.cause:
+            record = record.model_copy(update={"cause": from_ms(self.clock.now_ms()).isoformat()})
+        return self.add(Stream.AUDIT, record, cycle_id=cycle_id, key=f"{self.service}:{record.cause}:{record.kind}")
 
     def cell(self, model: type[StateT], initial: StateT, *, name: str | None = None) -> StateCell[StateT]:
         """This service's state under ``state:{service}`` or ``state:{service}:{name}``; load it before use."""

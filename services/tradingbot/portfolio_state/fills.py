@@ -112,7 +112,7 @@ class _Tally:
         kind = StateEventKind.FILL_BEYOND_INTENT
         self._events.append(_event(fill, kind, cloid=cloid, client_order_id=client_order_id, detail=why))
         details = {"symbol": fill.symbol, "oid": fill.oid, "tid": fill.tid, "size": str(fill.size), "why": why}
-        cause = client_order_id or cloid
+        cause = f"{client_order_id or cloid}:{fill.tid}"
         self._audits.append(
             AuditRecord(kind="fill_beyond_intent", level=AuditLevel.ERROR, cause=cause, details=details)
         )
@@ -122,7 +122,7 @@ class _Tally:
         self._events.append(_event(fill, StateEventKind.LIQUIDATION, detail=fill.direction))
         details = {"symbol": fill.symbol, "size": str(fill.signed_size), "px": str(fill.px)}
         self._audits.append(
-            AuditRecord(kind="liquidation", level=AuditLevel.ERROR, cause=str(fill.oid), details=details)
+            AuditRecord(kind="liquidation", level=AuditLevel.ERROR, cause=f"{fill.oid}:{fill.tid}", details=details)
         )
 
     def _add_fee(self, fill: Fill) -> None:

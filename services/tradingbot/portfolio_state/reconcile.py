@@ -108,7 +108,8 @@ def reconcile(mirror: Mirror, reading: Reading, *, facts: Facts, now_ms: int) ->
 def failed(mirror: Mirror, last: StateSnapshot | None, why: str, *, now_ms: int) -> tuple[Step, StateSnapshot | None]:
     """A reconciliation that failed: the last good figures, marked as what they are; without any, nothing is said."""
     event = StateEvent(kind=StateEventKind.RECONCILE_FAILED, at_ms=now_ms, detail=why)
-    audit = AuditRecord(kind="reconcile_failed", level=AuditLevel.ERROR, details={"error": why})
+    cause = f"reconcile:{now_ms}"
+    audit = AuditRecord(kind="reconcile_failed", level=AuditLevel.ERROR, cause=cause, details={"error": why})
     step = Step(
         mirror=mirror.model_copy(update={"failing": True}),
         events=() if mirror.failing else (event,),
@@ -141,11 +142,8 @@ def _recovered(mirror: Mirror, *, now_ms: int) -> Step:
         return Step(mirror=mirror)
     event = StateEvent(kind=StateEventKind.RECONCILE_RECOVERED, at_ms=now_ms)
     down_ms = now_ms - mirror.last_ok_ms if mirror.last_ok_ms else None
-    return Step(
-        mirror=mirror,
-        events=(event,),
-        audits=(AuditRecord(kind="reconcile_recovered", details={"after_ms": down_ms}),),
-    )
+    audit = AuditRecord(kind="reconcile_recovered", cause=f"reconcile:{now_ms}", details={"after_ms": down_ms})
+    return Step(mirror=mirror, events=(event,), audits=(audit,))
 
 
 def _money(mirror: Mirror, reading: Reading, *, facts: Facts, now_ms: int) -> Step:
@@ -217,7 +215,8 @@ def _difference(symbol: str, *, expected: Decimal, held: Decimal, now_ms: int) -
 
 def _difference_audit(event: StateEvent) -> AuditRecord:
     details = {"symbol": event.symbol, "difference": str(event.qty), "detail": event.detail}
-    return AuditRecord(kind="position_diff", level=AuditLevel.WARNING, details=details)
+    cause = f"{event.symbol}:{event.at_ms}"
+    return AuditRecord(kind="position_diff", level=AuditLevel.WARNING, cause=cause, details=details)
 
 
 def _snapshot(mirror: Mirror, reading: Reading, *, facts: Facts, now_ms: int) -> StateSnapshot:

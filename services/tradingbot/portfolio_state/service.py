@@ -148,7 +148,9 @@ class PortfolioState:
             except VenueError as error:
                 count_error(error)
                 details = {"oid": oid, "error": str(error)}
-                audits = (AuditRecord(kind="order_poll_failed", level=AuditLevel.WARNING, cause=oid, details=details),)
+                cause = f"{oid}:{self._clock.now_ms()}"
+                record = AuditRecord(kind="order_poll_failed", level=AuditLevel.WARNING, cause=cause, details=details)
+                audits = (record,)
                 break
         async with self._cell.lock:
             before, now_ms = self._cell.value, self._clock.now_ms()
