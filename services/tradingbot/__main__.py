@@ -11,7 +11,8 @@ def main() -> None:
     if len(sys.argv) == 3 and sys.argv[1] == "run" and not sys.argv[2].startswith("-"):
         # structlog and httpx would load rich, which only a terminal needs; a service has none.
         sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
-        from tradingbot.runtime.process import SERVICES, run_service  # noqa: PLC0415 - only what this needs
+        from tradingbot.domain.services import SERVICES  # noqa: PLC0415 - only what this needs
+        from tradingbot.runtime.process import run_service  # noqa: PLC0415
 
         if sys.argv[2] in SERVICES:
             sys.exit(run_service(sys.argv[2]))

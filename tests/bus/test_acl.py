@@ -26,7 +26,6 @@ from tradingbot.bus.names import (
     GROUP_OWNER,
     OPERATOR,
     PERSON,
-    SERVICES,
     STREAMS,
     Key,
     Stream,
@@ -42,6 +41,7 @@ from tradingbot.domain.messages import AuditRecord, Command, ControlCommand
 from tradingbot.domain.model import Model
 from tradingbot.domain.modes import Mode, ModeSource
 from tradingbot.domain.params import Params
+from tradingbot.domain.services import SERVICES
 from tradingbot.runtime.clock import SystemClock
 
 NOW_MS = 1_771_430_400_000

@@ -23,7 +23,7 @@ from tradingbot.bus.library import load_library
 from tradingbot.bus.names import STREAMS, Stream, dead_letter_stream
 from tradingbot.domain.messages import ExecutionPlan
 from tradingbot.domain.params import AiParams, Params
-from tradingbot.runtime.process import SERVICES
+from tradingbot.domain.services import SERVICES
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("system")]
 

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tradingbot.runtime.process import SERVICES, ExitCode
+from tradingbot.domain.services import SERVICES
+from tradingbot.runtime.process import ExitCode
 
 SECRET = "0x" + "5e" * 31
 """Half a byte short of a key: wrong, and still not to be shown."""

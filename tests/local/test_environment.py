@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tradingbot.domain.services import SERVICES
 from tradingbot.local.environment import check_environment, known_names, process_environment, read_environment
-from tradingbot.runtime.process import SERVICES
 from tradingbot.runtime.settings import SettingsError
 
 MISSION = """

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from support.bot import UpProcess, command, eventually, left_running, report_of
+from tradingbot.domain.services import SERVICES
 from tradingbot.paper.prices import SyntheticPrices
-from tradingbot.runtime.process import SERVICES
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("whole_bot")]
 

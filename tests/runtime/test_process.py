@@ -12,7 +12,8 @@ import textwrap
 import pytest
 
 from tradingbot.bus.errors import IdentityMismatch
-from tradingbot.runtime.process import SERVICES, ExitCode, Process, load_service, run_until_stopped
+from tradingbot.domain.services import SERVICES
+from tradingbot.runtime.process import ExitCode, Process, load_service, run_until_stopped
 from tradingbot.runtime.settings import ServiceSettings
 
 ENVIRON = {"REDIS_URL": "redis://127.0.0.1:1/0", "BOT_ID": "bot"}

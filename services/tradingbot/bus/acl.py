@@ -17,13 +17,13 @@ from tradingbot.bus.names import (
     GROUP_OWNER,
     OPERATOR,
     PERSON,
-    SERVICES,
     STREAMS,
     Key,
     Stream,
     bucket_key,
     dead_letter_stream,
 )
+from tradingbot.domain.services import SERVICES
 
 ROLES = (*SERVICES, PERSON, OPERATOR)
 

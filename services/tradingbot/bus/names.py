@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tradingbot.domain.services import SERVICES
+
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
-SERVICES = ("market_data", "portfolio_state", "ai_decision", "risk_engine", "execution", "monitor")
 OPERATOR = "operator"
 PERSON = "person"
 

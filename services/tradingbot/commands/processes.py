@@ -14,10 +14,11 @@ import typer
 
 from tradingbot.commands.config import AsJson, EnvFile, find_env_file
 from tradingbot.commands.local import DataDir
+from tradingbot.domain.services import SERVICES
 from tradingbot.domain.static import Network
 from tradingbot.local.access import NoBot, find_bot
 from tradingbot.local.environment import read_environment
-from tradingbot.runtime.process import SERVICES, ExitCode, run_service
+from tradingbot.runtime.process import ExitCode, run_service
 
 Service = Enum("Service", {name: name for name in SERVICES})  # type: ignore[misc]
 

@@ -19,10 +19,10 @@ from tradingbot.bus.errors import BusError
 from tradingbot.bus.lease import free_lease, lease_holder
 from tradingbot.bus.library import load_library
 from tradingbot.bus.names import OPERATOR, PERSON, Key
-from tradingbot.bus.names import SERVICES as BUS_SERVICES
 from tradingbot.bus.params import write_params
 from tradingbot.domain.errors import Permanent
 from tradingbot.domain.params import Params
+from tradingbot.domain.services import SERVICES
 from tradingbot.domain.static import Network, StaticSettings
 from tradingbot.local import server
 from tradingbot.local.children import Children, ChildSpec, Told, python
@@ -30,9 +30,8 @@ from tradingbot.local.environment import base_environment, process_environment
 from tradingbot.local.folder import DataFolder, FolderError, Identity, Running
 from tradingbot.local.plan import Prices, note_of
 from tradingbot.runtime.clock import Anchor, SystemClock
-from tradingbot.runtime.process import SERVICES
 
-USERS = (*BUS_SERVICES, PERSON, OPERATOR)
+USERS = (*SERVICES, PERSON, OPERATOR)
 _START_TIMEOUT_S = 30.0
 _POLL_S = 0.05
 _MONITOR_PORT = 8090

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from tradingbot.domain.services import SERVICES
 from tradingbot.domain.static import Network
-from tradingbot.runtime.process import SERVICES, settings_class
+from tradingbot.runtime.process import settings_class
 from tradingbot.runtime.settings import (
     PARAMETER_NAMES,
     RESERVED_NAMES,

@@ -15,9 +15,10 @@ from typing import Any
 
 from tradingbot.domain.model import Model
 from tradingbot.domain.params import AiParams, ExecutionParams, RiskParams
+from tradingbot.domain.services import SERVICES
 from tradingbot.domain.static import StaticSettings
 from tradingbot.local.environment import SET_BY_UP
-from tradingbot.runtime.process import SERVICES, settings_class
+from tradingbot.runtime.process import settings_class
 from tradingbot.runtime.settings import PARAMETER_NAMES, RESERVED_NAMES, ServiceSettings
 
 _PARAMETER_MODELS: Mapping[str, type[Model]] = {"risk": RiskParams, "execution": ExecutionParams, "ai": AiParams}

@@ -28,7 +28,6 @@ from tradingbot.runtime.settings import ServiceSettings, SettingsError
 from tradingbot.runtime.stopping import Stopped
 from tradingbot.runtime.tracing import configure_tracing, shutdown_tracing
 
-SERVICES = ("market_data", "portfolio_state", "ai_decision", "risk_engine", "execution", "monitor")
 GRACE_S = 10.0
 """Real seconds from SIGTERM to the end."""
 
