@@ -26,7 +26,7 @@ from tradingbot.bus.commit import (
     Verdict,
     commit,
 )
-from tradingbot.bus.errors import BusFull, BusUnavailable, LibraryMissing, WrongKeyType
+from tradingbot.bus.errors import BusFull, BusUnavailable, LibraryMissing, StepTooLarge, WrongKeyType
 from tradingbot.bus.library import load_library
 from tradingbot.bus.names import Key, Stream, action_key, bucket_key, lease_key, state_key
 from tradingbot.domain.modes import Mode
@@ -403,3 +403,40 @@ async def test_a_commit_survives_a_kill_of_the_server(durable_server: Server) ->
     assert second.entry_ids == first.entry_ids
     assert await redis.xlen(Stream.APPROVED) == 1
     await redis.aclose()
+
+
+MOST = 7_900
+"""Values of one key in one step."""
+
+
+@pytest.mark.parametrize(
+    "too_large",
+    [
+        HashPut("large", {str(n): "1" for n in range(MOST // 2)}),
+        SetAdd("large", [str(n) for n in range(MOST + 1)]),
+        SetRemove("large", [str(n) for n in range(MOST + 1)]),
+    ],
+    ids=["hash", "sadd", "srem"],
+)
+async def test_a_part_too_large_for_one_call_is_refused_before_anything_is_written(
+    redis: Redis, too_large: HashPut | SetAdd | SetRemove
+) -> None:
+    ack = await delivered(redis)
+    state = StateWrite(state_key(SERVICE), 0, "{}")
+    with pytest.raises(StepTooLarge):
+        await commit(redis, step(state=state, acks=[ack], writes=[ValuePut("v", "text"), too_large]))
+    with pytest.raises(StepTooLarge):
+        await commit(redis, step(action=ActionStamp("a", ttl_ms=None, fields={str(n): "1" for n in range(MOST // 2)})))
+
+    assert await redis.exists("v", "large", state_key(SERVICE), action_key("a"), Key.NONCE) == 0
+    assert await pending(redis) == 1
+
+
+async def test_the_largest_part_is_written_whole(redis: Redis) -> None:
+    fields = {str(n): "1" for n in range((MOST - 4) // 2)}
+    writes = [HashPut("h", fields), SetAdd("s", [str(n) for n in range(MOST)]), SetRemove("s", ["0"])]
+    result = await commit(redis, step(writes=writes, action=ActionStamp("a", ttl_ms=None, fields=fields)))
+
+    assert result.done
+    assert await redis.hlen("h") == len(fields)
+    assert await redis.scard("s") == MOST - 1

@@ -5,6 +5,8 @@
 -- 2^53 and are written with %.0f.
 
 local COMMIT_TTL_MS = 10 * 60 * 1000
+-- Lua hands at most some 8,000 values to one call; what would need more is refused before anything is written.
+local MAX_VALUES = 7900
 local MODE_RANK = { NORMAL = 0, REDUCE_ONLY = 1, HALT = 2 }
 
 local function text_of(number)
@@ -32,6 +34,12 @@ local function need_right(...)
     if not redis.acl_check_cmd(...) then
         local call = { ... }
         error({ err = 'NOPERM this user may not ' .. call[1] .. ' ' .. call[2] })
+    end
+end
+
+local function need_size(key, count)
+    if count > MAX_VALUES then
+        error({ err = 'ERR too much for one step: ' .. count .. ' values for ' .. key .. ', at most ' .. MAX_VALUES })
     end
 end
 
@@ -262,6 +270,7 @@ local function read_parts(step, argv, first)
         if not part.kind then
             error({ err = 'ERR unknown part ' .. argv[at] })
         end
+        need_size(part.key or argv[at], count)
         for offset = 1, count do
             part.args[offset] = argv[at + 2 + offset]
         end
@@ -388,6 +397,7 @@ local function control(keys, argv)
     need_right('SET', keys[2], '')
     local mode_key = keys[3]
     if mode_key then
+        need_size(mode_key, #argv)
         need_type(mode_key, 'hash')
         need_right('HSET', mode_key, 'mode', '')
         need_right('DEL', mode_key)

@@ -182,7 +182,7 @@ async def commit(redis: Redis, step: Commit) -> CommitResult:
 
     Raises:
         BusUnavailable: the answer was lost or never came; send the same commit again.
-        BusFull, LibraryMissing, WrongKeyType: nothing was written.
+        BusFull, LibraryMissing, WrongKeyType, StepTooLarge: nothing was written.
     """
     call = _Call(step)
     return _result(await library.call(redis, library.COMMIT, call.keys, call.args))

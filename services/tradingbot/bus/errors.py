@@ -9,6 +9,7 @@
         └── LibraryMissing  the function library is not loaded (yet)
     Permanent
     ├── WrongKeyType        a key holds another type than ours: nothing was written
+    ├── StepTooLarge        more fields or members than one call takes: nothing was written
     ├── IdentityMismatch    this Redis belongs to another bot, network or account
     ├── StateUnreadable     a service's kept state breaks its model
     └── BusStateLost        a consumer group is gone: the process must end and start anew
@@ -51,6 +52,10 @@ class LibraryMissing(BusError):  # noqa: N818
 
 class WrongKeyType(Permanent):
     """A key holds another type than the step needs; nothing was written."""
+
+
+class StepTooLarge(Permanent):
+    """A step sets more fields or members of one key than one call takes; nothing was written."""
 
 
 class IdentityMismatch(Permanent):
@@ -97,6 +102,8 @@ def _of_response(text: str) -> BusError | Permanent | None:
         return BusFull(f"Redis refuses writes: {text}")
     if text.startswith(_UNAVAILABLE_CODES):
         return BusUnavailable(f"Redis is not ready: {text}")
+    if "too much for one step" in text:
+        return StepTooLarge(text)
     if "WRONGTYPE" in text:
         return WrongKeyType(text)
     return None
