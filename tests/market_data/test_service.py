@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from support.scripted import http, ok, scripted_venue
 from support.servers import Server, free_port
+from support.sessions import until
 from tradingbot.bus.buckets import IP_WEIGHT
 from tradingbot.bus.client import connect
 from tradingbot.bus.library import load_library
@@ -23,6 +24,7 @@ from tradingbot.bus.names import Key, Stream, bucket_key
 from tradingbot.domain.cycles import to_ms
 from tradingbot.domain.envelope import Message
 from tradingbot.domain.messages import AuditRecord, FeatureSnapshot1m
+from tradingbot.market_data import service as service_module
 from tradingbot.market_data.service import run
 from tradingbot.runtime.clock import Ids, ManualClock
 from tradingbot.runtime.health import Health
@@ -48,6 +50,10 @@ class HandClock(ManualClock):
 
     async def sleep_real(self, real_s: float) -> None:
         await asyncio.sleep(real_s)
+
+    def step_back(self, seconds: float) -> None:
+        """What the machine's clock does when somebody sets it."""
+        self._now_ms -= round(seconds * 1000)
 
     def due(self) -> list[int]:
         """When those who sleep on it want to wake."""
@@ -157,6 +163,9 @@ class World:
     async def records(self) -> list[AuditRecord]:
         rows = await self.redis.xrange(Stream.AUDIT)
         return [Message[AuditRecord].read(fields["p"]).data for _, fields in rows]
+
+    async def steps_back(self) -> list[AuditRecord]:
+        return [each for each in await self.records() if each.kind == "clock_went_back"]
 
     async def until_told(self, count: int) -> None:
         async with asyncio.timeout(10):
@@ -356,3 +365,34 @@ async def test_settings_that_cannot_be_used_are_refused_by_name(valkey: Redis, v
     async with world(valkey, valkey_server) as w:
         with pytest.raises(SettingsError, match="UNIVERSE"):
             await run(w.process(UNIVERSE="BTC,BTC"))
+
+
+async def test_a_clock_that_steps_back_is_said_once_with_the_step_and_when_minutes_are_told_again(
+    valkey: Redis, valkey_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "CLOCK_LOOK_S", 0.005)
+
+    async with world(valkey, valkey_server) as w, w.service() as process:
+        await w.until_told(1)
+        w.clock.step_back(600)
+        await until(lambda: "clock went back by 600 s" in process.health.readiness[1])
+        (step,) = await until(w.steps_back)
+        assert step.level == "error"
+        assert step.details["error"] == "clock went back by 600 s; no minute is told before 2026-02-18T16:01:00+00:00"
+
+        await w.clock.advance(601)
+        await until(lambda: "clock" not in process.health.readiness[1])
+        assert len(await w.steps_back()) == 1
+
+
+async def test_a_step_back_between_two_runs_is_said_too(
+    valkey: Redis, valkey_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "CLOCK_LOOK_S", 0.005)
+    async with world(valkey, valkey_server) as w:
+        async with w.service():
+            await w.until_told(1)
+        w.clock.step_back(3_620)
+        async with w.service():
+            (step,) = await until(w.steps_back)
+    assert step.details["by_ms"] == 3_600_000

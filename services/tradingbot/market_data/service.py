@@ -1,7 +1,7 @@
 """market_data: one snapshot of features a minute, at the minute, and the mids that slices are priced by.
 
-Three loops that do not wait for one another: polling brings prices in, back-filling mends gaps from the venue's
-candles, and the minute loop tells each minute what is known by then, even when that is nothing.
+Loops that do not wait for one another: polling brings prices in, back-filling mends gaps from the venue's candles, the
+minute loop tells each minute what is known by then, even when that is nothing, and one watches the clock.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from tradingbot.bus.names import Stream
 from tradingbot.bus.session import BusSession, open_session
 from tradingbot.bus.state import StateCell
 from tradingbot.domain.cycles import MINUTE_MS, cycle_id_at, minute_id
+from tradingbot.market_data.clock_watch import ClockWatch, StepBack
 from tradingbot.market_data.feed import MAX_AGE_MS, MAX_AGE_REAL_MS, Feed
 from tradingbot.market_data.history import History
 from tradingbot.market_data.minute import MinuteState, due_minute, tell
@@ -39,6 +40,8 @@ from tradingbot.venue.polling import PollingBudget
 
 FIRST_LOOK_S = 5.0
 """Real seconds that the first snapshot waits for mids and back-fill."""
+CLOCK_LOOK_S = 1.0
+"""Real seconds between two looks at the clock."""
 RETRY_S = 0.1
 """Real seconds before a minute that the bus did not take is tried again."""
 
@@ -88,6 +91,7 @@ class MarketData:
                     )
                 ),
                 tasks.create_task(self._minutes()),
+                tasks.create_task(self._watch_clock()),
             ]
             await self._process.stop.wait()
             for loop in loops:
@@ -124,6 +128,30 @@ class MarketData:
                 metrics.count_error(error)
                 self._process.health.ready(is_ready=False, why=str(error))
                 await self._clock.sleep_real(RETRY_S)
+
+    async def _watch_clock(self) -> None:
+        """Say once, in log, audit and readiness, that the clock went back; nothing else would explain the silence."""
+        watch, untold = ClockWatch(speed=self._clock.speed), list[StepBack]()
+        while not self._process.stop.is_set():
+            now_ms, last_minute_ms = self._clock.now_ms(), self._cell.value.last_minute_ms
+            if step := watch.look(now_ms=now_ms, last_minute_ms=last_minute_ms):
+                self._process.log.error("clock_went_back", detail=step.text)
+                self._process.health.hinder("clock", step.text)
+                untold.append(step)
+            elif now_ms >= last_minute_ms:
+                self._process.health.hinder("clock", None)
+            if untold and await self._told(untold[0]):
+                untold.pop(0)
+            await self._clock.sleep_real(CLOCK_LOOK_S)
+
+    async def _told(self, step: StepBack) -> bool:
+        outcome: Outcome[MinuteState] = Outcome(audits=(step.record(),))
+        try:
+            result = await self._bus.commit_step(None, outcome, commit_id=f"clock:{step.at_ms}")
+        except BusError as error:
+            metrics.count_error(error)
+            return False
+        return result.done
 
     async def _tell_if_due(self) -> None:
         if self._cell.stale:
