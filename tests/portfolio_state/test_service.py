@@ -282,12 +282,12 @@ async def test_a_deposit_changes_the_equity_and_is_no_profit(world):
 
 
 async def test_funding_is_told_once_an_hour_as_the_venue_paid_it(valkey, valkey_server):
-    minute_to_one = NOON + 59 * 60_000
-    async with a_world(valkey_server, valkey, speed=60.0, start_ms=minute_to_one) as world, world.running():
+    before_one = NOON + 52 * 60_000  # eight real seconds, so that a slow machine holds the position by then too
+    async with a_world(valkey_server, valkey, speed=60.0, start_ms=before_one) as world, world.running():
         await world.snapshot()
         await world.place(size="0.1")
         await world.snapshot(lambda snapshot: snapshot.positions)
-        told = await until(lambda: world.events(StateEventKind.FUNDING), deadline_s=20)
+        told = await until(lambda: world.events(StateEventKind.FUNDING), deadline_s=30)
         (paid,) = await world.paper.info("userFunding", user=ALICE, startTime=0)
         read = await world.redis.xlen(Stream.SNAPSHOT.value)
         await until(lambda: _at_least(world.redis.xlen(Stream.SNAPSHOT.value), read + 3))
