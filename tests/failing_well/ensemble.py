@@ -115,9 +115,15 @@ class Ensemble:
 
     async def hold_by_hand(self, coin: str, size: str) -> None:
         """A position that a person opens, through the exchange's control endpoint."""
-        body = {"user": ACCOUNT, "coin": coin, "sz": size}
+        await self._control("position", {"user": ACCOUNT, "coin": coin, "sz": size})
+
+    async def delist(self, coin: str) -> None:
+        """The exchange takes a coin out of trading."""
+        await self._control("delist", {"coin": coin})
+
+    async def _control(self, what: str, body: dict[str, str]) -> None:
         async with httpx.AsyncClient(trust_env=False) as client:
-            (await client.post(f"{self.paper.http_url}/control/position", json=body)).raise_for_status()
+            (await client.post(f"{self.paper.http_url}/control/{what}", json=body)).raise_for_status()
 
     def orders(self, coin: str | None = None) -> list[dict[str, Any]]:
         """The bot's orders that the exchange has admitted, by its own log; a person's bear no cloid."""

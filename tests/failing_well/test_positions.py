@@ -13,7 +13,8 @@ from failing_well.ensemble import Ensemble, ensemble
 from support.paper import ACCOUNT
 from support.servers import Server
 from tradingbot.bus.names import Stream
-from tradingbot.domain.messages import ApprovedTargetPortfolio
+from tradingbot.domain.cycles import MINUTE_MS
+from tradingbot.domain.messages import ApprovedTargetPortfolio, FeatureSnapshot1m
 from tradingbot.domain.params import AiParams, ExternalPositions, Params, RiskParams
 
 TRADING = ("market_data", "portfolio_state", "ai_decision", "risk_engine", "execution")
@@ -58,6 +59,36 @@ async def test_a_position_opened_by_hand_is_closed_when_told_to_reduce(bot: Ense
     sent = bot.orders("SOL")
     assert sent
     assert all(each["reduceOnly"] for each in sent), sent
+
+
+async def test_a_coin_delisted_while_it_is_held_stays_shown_and_counted_and_the_others_go_on(bot: Ensemble) -> None:
+    await bot.params(params=params())
+    async with bot.running(*TRADING):
+        held = await bot.until(lambda: seen(bot, "ETH"), "ETH to be held")
+        await bot.until(lambda: seen(bot, "BTC"), "BTC to be held")
+        await bot.delist("ETH")
+        assert all(each["status"] != "open" for each in bot.orders("ETH"))
+
+        since_ms = bot.clock.now_ms()
+        late = await bot.until(lambda: approval_after(bot, since_ms + 3 * MINUTE_MS), "an approval some cycles later")
+        snapshot = await bot.snapshot()
+        prices = await bot.newest(Stream.FEATURES, FeatureSnapshot1m)
+        breaker, dead_letters = await bot.breaker(), await bot.audits("dlq")
+
+    position = snapshot.positions["ETH"]
+    assert position.qty != 0
+    assert abs(position.mark_px / held.mark_px - 1) < Decimal("0.05")
+    assert "ETH" in {*prices.missing, *prices.stale}
+    assert "BTC" in prices.mid_px
+    weight = abs(float(position.qty * position.mark_px / snapshot.equity_usd))
+    assert late.risk_summary.gross >= weight * 0.98 > 0
+    assert breaker["mode"] == "NORMAL", breaker
+    assert dead_letters == []
+
+
+async def approval_after(bot: Ensemble, at_ms: int) -> ApprovedTargetPortfolio | None:
+    """The newest approval, once the bot's time has come."""
+    return await bot.newest(Stream.APPROVED, ApprovedTargetPortfolio) if bot.clock.now_ms() >= at_ms else None
 
 
 async def seen(bot: Ensemble, symbol: str) -> Any:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import httpx
 import pytest
 
 from paper.conftest import ALICE, ALICE_KEY
-from support.paper import Paper, Trader, order, paper_exchange
+from support.paper import Paper, SetPrices, Trader, order, paper_exchange
 from tradingbot.runtime.clock import ManualClock
 
 SOL = 5
@@ -94,11 +95,51 @@ async def test_a_position_opened_by_hand_is_there_and_a_shock_moves_its_value(pa
     assert after - before == pytest.approx(-150)
 
 
+async def test_a_delisted_coin_has_no_price_and_no_orders_and_keeps_its_id_and_its_positions(
+    paper: Paper, alice: Trader
+) -> None:
+    await alice.post({"user": ALICE, "coin": "SOL", "sz": "10"}, "/control/position")
+    await alice.place(order(SOL, "buy", "1", "100", cloid=CLOID))
+    await alice.post({"coin": "SOL", "factor": 1.1}, "/control/price")
+    before = await alice.state()
+
+    assert (await alice.post({"coin": "SOL"}, "/control/delist")).status_code == 200
+
+    meta, contexts = await paper.info("metaAndAssetCtxs")
+    assert meta["universe"][SOL] == meta["universe"][SOL] | {"name": "SOL", "isDelisted": True}
+    assert contexts[SOL]["midPx"] is None
+    assert "SOL" not in await paper.info("allMids")
+    assert await paper.info("l2Book", coin="SOL") is None
+    assert (await alice.status_of(CLOID))["order"]["status"] == "delistedCanceled"
+    (refused,) = await alice.place(order(SOL, "sell", "1", "160", reduce_only=True))
+    assert refused == {"error": f"Order has invalid asset. asset={SOL}"}
+    await paper.step(120)
+    after = await alice.state()
+    assert after["marginSummary"] == before["marginSummary"]
+    assert after["assetPositions"][0]["position"]["positionValue"] == "1650.0"
+
+
+async def test_a_delisting_outlasts_a_restart_with_the_last_mark(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with paper_exchange(accounts=[ALICE], clock=clock, prices=SetPrices(), data_dir=tmp_path) as paper:
+        trader = Trader(paper, ALICE_KEY)
+        await trader.post({"user": ALICE, "coin": "SOL", "sz": "10"}, "/control/position")
+        await trader.post({"coin": "SOL", "factor": 1.1}, "/control/price")
+        await trader.post({"coin": "SOL"}, "/control/delist")
+        before = await trader.state()
+    async with paper_exchange(accounts=[ALICE], clock=clock, prices=SetPrices(), data_dir=tmp_path) as paper:
+        await paper.step(60)
+        assert "SOL" not in await paper.info("allMids")
+        assert (await Trader(paper, ALICE_KEY).state())["marginSummary"] == before["marginSummary"]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
         ("/control/price", {"coin": "NOPE", "factor": 2}, 404),
         ("/control/price", {"coin": "SOL", "factor": -1}, 422),
+        ("/control/delist", {"coin": "NOPE"}, 404),
+        ("/control/delist", {"coin": "DELISTED2"}, 404),
         ("/control/position", {"user": "0x" + "0" * 40, "coin": "SOL", "sz": "1"}, 404),
         ("/control/faults", {"kind": "nonsense"}, 422),
     ],

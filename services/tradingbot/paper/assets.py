@@ -7,7 +7,7 @@ that hard-codes ids instead of reading ``meta`` is right here for the same reaso
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -107,6 +107,17 @@ class Universe:
         for offset, name in enumerate(sorted(wanted - set(_LISTED))):
             assets[_FIRST_FREE_INDEX + offset] = _unknown(_FIRST_FREE_INDEX + offset, name)
         return cls(tuple(assets[index] for index in sorted(assets)))
+
+    def delist(self, name: str) -> None:
+        """Take a coin out of trading; it keeps its id.
+
+        Raises:
+            KeyError: there is no such coin.
+        """
+        gone = replace(self.by_name[name], delisted=True)
+        self.assets = tuple(gone if asset.name == name else asset for asset in self.assets)
+        self.by_name[name] = gone
+        self.traded = tuple(asset for asset in self.traded if asset.name != name)
 
     def get(self, index: int) -> Asset | None:
         """The asset with this id."""

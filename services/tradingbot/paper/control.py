@@ -45,6 +45,10 @@ class PriceShock(_Body):
     factor: Annotated[float, Field(gt=0)]
 
 
+class Delisting(_Body):
+    coin: str
+
+
 class Control:
     """The handlers of one venue."""
 
@@ -57,7 +61,7 @@ class Control:
         return _json({**self._venue.status(), "sockets": self._hub.count})
 
     async def log(self, request: HttpRequest) -> Response:
-        """GET /control/log?after=ID&limit=N&kind=action|order|fill|ledger|shock."""
+        """GET /control/log?after=ID&limit=N&kind=action|order|fill|ledger|shock|delisting."""
         self._venue.turn()
         query = request.query_params
         after, limit = int(query.get("after", "0")), min(LOG_LIMIT, int(query.get("limit", str(LOG_LIMIT))))
@@ -95,6 +99,12 @@ class Control:
         self._venue.shock(wanted.coin, wanted.factor)
         return _json({"ok": True})
 
+    async def delist(self, request: HttpRequest) -> Response:
+        """POST /control/delist."""
+        wanted = Delisting.model_validate(await request.json())
+        self._venue.delist(wanted.coin)
+        return _json({"ok": True})
+
 
 def control_routes(venue: Venue, hub: Hub) -> list[BaseRoute]:
     """The routes below ``/control``."""
@@ -106,6 +116,7 @@ def control_routes(venue: Venue, hub: Hub) -> list[BaseRoute]:
         Route("/control/deposit", _guarded(control.deposit), methods=["POST"]),
         Route("/control/position", _guarded(control.position), methods=["POST"]),
         Route("/control/price", _guarded(control.price), methods=["POST"]),
+        Route("/control/delist", _guarded(control.delist), methods=["POST"]),
     ]
 
 

@@ -90,6 +90,21 @@ class Engine:
         self.trading.wake_triggers(now_ms)
         self._liquidator.watch(now_ms)
 
+    def delist(self, coin: str, now_ms: int) -> None:
+        """Take a coin out of trading from now on.
+
+        Raises:
+            KeyError: a coin that is not traded.
+        """
+        if coin not in {asset.name for asset in self.universe.traded}:
+            raise KeyError(coin)
+        self.universe.delist(coin)
+        self.world.delisted[coin] = now_ms
+        self.world.log("delisting", now_ms, {"coin": coin})
+        for order in self.world.open_orders(coin=coin):
+            if self.world.orders[order.oid].is_open:
+                self.trading.end(order, Status.DELISTED_CANCELED, now_ms)
+
     def open_by_hand(self, account: Account, asset: Asset, signed_sz: Decimal, now_ms: int) -> None:
         """Fill ``signed_sz`` at the mark outside the book, without an order of anyone's.
 

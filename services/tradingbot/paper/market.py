@@ -7,7 +7,7 @@ funding sees is what the mid moves within a step, which is small.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -51,10 +51,19 @@ class Shock:
 class Market:
     """Prices of all coins at any moment up to now."""
 
-    def __init__(self, prices: PriceSource, universe: Universe, shocks: Sequence[Shock] = ()) -> None:
+    def __init__(
+        self,
+        prices: PriceSource,
+        universe: Universe,
+        shocks: Sequence[Shock] = (),
+        *,
+        delisted: Mapping[str, int] | None = None,
+    ) -> None:
         self.prices = prices
         self.universe = universe
         self.shocks = list(shocks)
+        self.delisted = delisted if delisted is not None else {}
+        """Coins that were taken out of trading, each with the time: no price comes after it."""
         self._model = BookModel(prices)
         self._books: dict[str, tuple[int, Book]] = {}
         self._marks: dict[str, tuple[int, Decimal]] = {}
@@ -75,7 +84,9 @@ class Market:
         self._marks.pop(shock.coin, None)
 
     def raw_mid(self, coin: str, at_ms: int) -> float | None:
-        """The source's mid with shocks, unrounded."""
+        """The source's mid with shocks, unrounded; None once the coin is delisted."""
+        if self._is_gone(coin, at_ms):
+            return None
         mid = self.prices.mid(coin, at_ms)
         return None if mid is None else mid * self.factor(coin, at_ms)
 
@@ -96,7 +107,9 @@ class Market:
         return mid if mid is not None else self.mid(coin, at_ms)
 
     def mark(self, coin: str, at_ms: int) -> Decimal | None:
-        """The mark price now: the oracle's, else the last one known."""
+        """The mark price now: the oracle's, else the last one known; of a delisted coin its last."""
+        if self._is_gone(coin, at_ms):
+            at_ms = self.delisted[coin]
         slot_ms = at_ms - at_ms % ORACLE_MS
         known = self._marks.get(coin)
         if known is not None and known[0] == slot_ms:
@@ -136,6 +149,8 @@ class Market:
 
     def whole_book(self, coin: str, at_ms: int) -> Book:
         """The modelled book before anything was taken."""
+        if self._is_gone(coin, at_ms):
+            return Book()
         known = self._books.get(coin)
         if known is not None and known[0] == at_ms:
             return known[1]
@@ -144,6 +159,9 @@ class Market:
         book = Book() if depth is None else _legal(asset, depth, Decimal(repr(self.factor(coin, at_ms))))
         self._books[coin] = (at_ms, book)
         return book
+
+    def _is_gone(self, coin: str, at_ms: int) -> bool:
+        return coin in self.delisted and at_ms > self.delisted[coin]
 
     def _taken_lately(self, coin: str, *, asks: bool, at_ms: int) -> Decimal:
         takes = self._taken.get((coin, asks))

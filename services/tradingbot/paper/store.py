@@ -87,6 +87,7 @@ class Store:
         world.next_id = int(self.fact("next_id") or 1)
         world.next_oid = int(self.fact("next_oid") or world.next_oid)
         world.now_ms = int(self.fact("now_ms") or 0)
+        world.delisted = json.loads(self.fact("delisted") or "{}")
         return world, list(self._all("shocks", _SHOCK))
 
     def commit(self, changes: Changes, world: World) -> None:
@@ -94,8 +95,10 @@ class Store:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._write(changes)
-            counters = (("next_id", world.next_id), ("next_oid", world.next_oid), ("now_ms", world.now_ms))
-            self._db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", counters)
+            facts: dict[str, int | str] = {"next_id": world.next_id, "next_oid": world.next_oid, "now_ms": world.now_ms}
+            if world.delisted:
+                facts["delisted"] = json.dumps(world.delisted)
+            self._db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts.items())
         except BaseException:
             self._db.execute("ROLLBACK")
             raise

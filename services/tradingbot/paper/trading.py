@@ -41,7 +41,9 @@ class Trading:
         self._universe = universe
 
     def marks(self, now_ms: int) -> dict[str, Decimal]:
-        """The mark of every coin that has one; for a held coin without a price, its entry price."""
+        """The mark of every coin that has one; a held coin that was delisted keeps its last, one that never had a price
+        counts at its entry.
+        """
         found = {}
         for asset in self._universe.traded:
             mark = self._market.mark(asset.name, now_ms)
@@ -49,7 +51,9 @@ class Trading:
                 found[asset.name] = mark
         for account in self._world.accounts.values():
             for coin, position in account.positions.items():
-                found.setdefault(coin, position.entry_px)
+                if coin not in found:
+                    last = self._market.mark(coin, now_ms) if coin in self._market.delisted else None
+                    found[coin] = last or position.entry_px
         return found
 
     def would_match(self, asset: Asset, *, is_buy: bool, limit_px: Decimal, now_ms: int) -> bool:

@@ -55,7 +55,9 @@ class Venue:
         self._claim_folder()
         world, shocks = self.store.load()
         universe = Universe.of(prices.symbols)
-        self.market = Market(prices, universe, shocks)
+        for coin in world.delisted:
+            universe.delist(coin)
+        self.market = Market(prices, universe, shocks, delisted=world.delisted)
         self.engine = Engine(world=world, market=self.market, universe=universe, options=options)
         self.info = Info(self.engine)
         self.faults = Faults(options.faults, seed=options.seed)
@@ -156,6 +158,16 @@ class Venue:
         self.engine.world.changes.shocks.append(shock)
         self.engine.world.log("shock", now_ms, {"coin": coin, "factor": factor})
         self.engine.settle(now_ms)
+        self.commit()
+
+    def delist(self, coin: str) -> None:
+        """Take a coin out of trading: its open orders are cancelled, positions stay at its last mark.
+
+        Raises:
+            KeyError: a coin that is not traded.
+        """
+        now_ms = self.turn()
+        self.engine.delist(coin, now_ms)
         self.commit()
 
     def status(self) -> dict[str, Any]:

@@ -133,6 +133,8 @@ class World:
         self.fundings: dict[str, list[Funding]] = defaultdict(list)
         self.rates: dict[str, list[FundingRate]] = defaultdict(list)
         self.ledger: dict[str, list[LedgerEntry]] = defaultdict(list)
+        self.delisted: dict[str, int] = {}
+        """Coins that were taken out of trading by hand, each with the time."""
         self.changes = Changes()
         self.events: list[Event] = []
         self.next_id = 1
