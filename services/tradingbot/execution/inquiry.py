@@ -28,6 +28,8 @@ class Timing:
     """The account, when nothing is going on."""
     grace_ms: int
     """How far the venue's record may lag behind what it has admitted."""
+    patience_ms: int
+    """How long after its time-out an open order of which the venue says nothing is waited for."""
 
     @classmethod
     def at_speed(cls, speed: float) -> Timing:
@@ -37,7 +39,11 @@ class Timing:
             return guard_against_real_slowness(value_ms=value_ms, real_ms=real_ms, speed=speed)
 
         return cls(
-            poll_ms=guard(3000, 200), urgent_ms=guard(300, 50), idle_ms=guard(10_000, 500), grace_ms=guard(2000, 250)
+            poll_ms=guard(3000, 200),
+            urgent_ms=guard(300, 50),
+            idle_ms=guard(10_000, 500),
+            grace_ms=guard(2000, 250),
+            patience_ms=guard(30_000, 2000),
         )
 
 

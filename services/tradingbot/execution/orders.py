@@ -122,6 +122,15 @@ def absence_proven(order: Order, *, asked_ms: int, grace_ms: int) -> bool:
     return order.stage is Stage.UNKNOWN and expires_ms is not None and asked_ms > expires_ms + grace_ms
 
 
+def may_have_vanished(order: Order, *, asked_ms: int, patience_ms: int) -> bool:
+    """True when an open order should have ended so long before ``asked_ms`` that no word of it means it is gone.
+
+    The venue's record can lose an order that it has acknowledged; nobody will ever name its end. Its fills are still
+    read before it counts as ended.
+    """
+    return order.stage is Stage.OPEN and order.outcome is None and asked_ms > order.end_ms + patience_ms
+
+
 def fills_complete(order: Order, *, asked_ms: int, grace_ms: int) -> bool:
     """True when fills read at ``asked_ms`` are all that a final order will ever have.
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 
-from tradingbot.domain.messages import AuditLevel, AuditRecord
+from tradingbot.domain.messages import AuditLevel, AuditRecord, ReportStatus
 from tradingbot.execution.book import Book, Change, changed_by
 from tradingbot.execution.inquiry import Questions, Timing, next_question_ms, questions
 from tradingbot.execution.ledger import ZERO, Ledger, Order
@@ -18,6 +18,7 @@ from tradingbot.execution.orders import (
     Final,
     absence_proven,
     fills_complete,
+    may_have_vanished,
 )
 from tradingbot.execution.settle import Settlement, Sighting, absorb, settle
 from tradingbot.execution.venue_link import VenueLink
@@ -123,6 +124,7 @@ class Tracker:
         events = [_status_event(each) for each in statuses if each is not None]
         silent = [each for each, status in zip(wanted.statuses, statuses, strict=True) if status is None]
         absent = _absent(silent, resting, fills, asked_ms=now_ms, timing=self.timing) if wanted.absence else []
+        absent += await self._vanished(silent, asked_ms=now_ms)
 
         def decide(ledger: Ledger) -> Change | None:
             after, reports = absorb(ledger, fills)
@@ -138,6 +140,21 @@ class Tracker:
             return Change(ledger=after, reports=[*reports, *more]) if after != ledger else None
 
         await self._book.change(decide, cycle_id=self._cycle_id())
+
+    async def _vanished(self, silent: Sequence[Order], *, asked_ms: int) -> list[tuple[str, Event]]:
+        """Open orders that the venue no longer knows: no status long after their end, and not resting either."""
+        suspects = [
+            each for each in silent if may_have_vanished(each, asked_ms=asked_ms, patience_ms=self.timing.patience_ms)
+        ]
+        if not suspects:
+            return []
+        resting = {(each.cloid or "").lower() for each in await self._open_orders()}
+        now_ms = self._clock.now_ms()
+        return [
+            (each.cloid, Final(outcome=ReportStatus.CANCELED, at_ms=now_ms, error="vanished"))
+            for each in suspects
+            if each.cloid not in resting
+        ]
 
     async def settle_now(self) -> Settlement | None:
         """Compare positions with the venue's; reads the account's fills when they alone can explain a difference."""
