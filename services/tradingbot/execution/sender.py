@@ -1,7 +1,7 @@
 """The consumer of exec.orders: works on actions, each sent once with all of its intents.
 
 An action that waits holds back only later PLACEs of its own symbols; cancels and other symbols pass it. What cannot be
-sent at all becomes a dead letter.
+sent at all becomes a dead letter, and its orders are settled: unsent where that is sure, unknown where it is not.
 """
 
 from __future__ import annotations
@@ -11,19 +11,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from tradingbot.bus.client import BLOCK_MS
 from tradingbot.bus.entries import PAGE, Entry, InvalidEntry
-from tradingbot.bus.errors import bus_errors
+from tradingbot.bus.errors import BusError, bus_errors
 from tradingbot.bus.names import Group, Stream, action_key
 from tradingbot.domain.errors import Permanent
 from tradingbot.domain.messages import AuditLevel, AuditRecord, OrderAction, OrderIntent
 from tradingbot.execution.book import Book, Change, changed_by
 from tradingbot.execution.gate import Gate
-from tradingbot.execution.ledger import Ledger
+from tradingbot.execution.ledger import Ledger, Order, Stage
 from tradingbot.execution.orders import Lost
 from tradingbot.execution.sending import ActionSender, Events
 from tradingbot.execution.venue_link import VenueLink
 from tradingbot.execution.work import BadAction, Record, Work
 from tradingbot.runtime import metrics
+
+
+class Unworkable(Permanent):
+    """An action that this version cannot turn into a request or cannot read the answer of; trying again is no help."""
 
 
 class Sender:
@@ -36,6 +41,8 @@ class Sender:
         self._works: dict[str, Work] = {}
         self.caught_up = asyncio.Event()
         """Set once all that an earlier life left unfinished has been read."""
+        self._buried = False
+        """Whether entries were put aside whose orders nobody has settled yet."""
         self._reader = self._bus.reader(stream=Stream.ORDERS, group=Group.EXEC_ORDERS, model=OrderIntent)
 
     @property
@@ -56,8 +63,29 @@ class Sender:
             await self._take(await self._reader.pending(), tasks, more=False)
             self.caught_up.set()
             while True:
-                page = await self._reader.new()
-                await self._take(page, tasks, more=len(page) == PAGE)
+                suspects = self._orphans() if self._buried else []
+                page = await self._reader.new(block_ms=None if self._buried else BLOCK_MS)
+                more = len(page) == PAGE
+                self._buried = self._buried and more
+                await self._take(page, tasks, more=more)
+                if not more:
+                    await self._settle(suspects)
+
+    def _orphans(self) -> list[Order]:
+        """Intents of this lease that no known action will send; those of earlier ones are settled by the recovery."""
+        token = self._bus.lease.token
+        return [
+            each
+            for each in self._book.ledger.live()
+            if each.stage is Stage.INTENT and each.lease_token == token and each.action_id not in self._works
+        ]
+
+    async def _settle(self, suspects: Sequence[Order]) -> None:
+        """End the orders whose entries were put aside: they were orphans before all that is written was read."""
+        left = {each.cloid for each in self._orphans()}
+        events = [self._actions.orphaned(each) for each in suspects if each.cloid in left]
+        if events:
+            await self._book.apply(events, cycle_id=self._bus.cycle_id())
 
     async def _take(
         self, entries: Sequence[Entry[OrderIntent] | InvalidEntry], tasks: asyncio.TaskGroup, *, more: bool
@@ -65,6 +93,7 @@ class Sender:
         for entry in entries:
             if isinstance(entry, InvalidEntry):
                 await self._bus.dead_letter(entry, reason=entry.error, error_type="InvalidMessage")
+                self._buried = True
                 continue
             intent = entry.data
             place = intent.action is OrderAction.PLACE
@@ -80,6 +109,7 @@ class Sender:
         """One commit writes all entries of an action: what has no more to come will never be whole."""
         for work in [each for each in self._works.values() if not each.complete]:
             await self._bury(work, BadAction(f"{len(work.entries)} of {work.size} entries of {work.action_id}"))
+            self._buried = True
             del self._works[work.action_id]
 
     def _start_ready(self, tasks: asyncio.TaskGroup) -> None:
@@ -98,8 +128,8 @@ class Sender:
         record: Record | None = None
         try:
             record = await self._record(work.action_id)
-            send = self._actions.place if work.place else self._actions.cancel
-            await self._finish(work, await send(work, record))
+            events = await self._send(work, record)
+            await self._finish(work, events)
         except Permanent as error:
             metrics.count_error(error)
             if work.place:
@@ -109,6 +139,22 @@ class Sender:
         del self._works[work.action_id]
         self._actions.forget(work)
         self._start_ready(tasks)
+
+    async def _send(self, work: Work, record: Record) -> Events:
+        """What became of each order.
+
+        Raises:
+            Permanent: it can never be sent; also for whatever nobody has foreseen: ending the process would not help,
+                because the same entry would end the next one too.
+            BusError: Redis or the lease is lost.
+        """
+        send = self._actions.place if work.place else self._actions.cancel
+        try:
+            return await send(work, record)
+        except (Permanent, BusError):
+            raise
+        except Exception as error:
+            raise Unworkable(f"{type(error).__name__}: {error}") from error
 
     async def _record(self, action_id: str) -> Record:
         with bus_errors():

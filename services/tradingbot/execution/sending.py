@@ -10,6 +10,7 @@ from tradingbot.bus.session import BusSession
 from tradingbot.domain.errors import Temporary
 from tradingbot.domain.messages import ReportStatus
 from tradingbot.execution.gate import Gate
+from tradingbot.execution.ledger import Order
 from tradingbot.execution.orders import Accepted, Event, Final, Lost, Refused
 from tradingbot.execution.venue_link import VenueLink
 from tradingbot.execution.work import Record, Work, wire_cancels, wire_orders
@@ -96,6 +97,13 @@ class ActionSender:
             return self._each(work, Refused(error=reason, at_ms=now_ms, outcome=ReportStatus.CANCELED))
         expires_ms = record.expires_after_ms if record else None
         return self._each(work, Lost(expires_after_ms=expires_ms or now_ms + LONGEST_TTL_MS, at_ms=now_ms))
+
+    def orphaned(self, order: Order) -> tuple[str, Event]:
+        """What to make of an order of this lease whose entries were put aside."""
+        now_ms = self._now_ms()
+        if order.action_id in self._left:
+            return order.cloid, Lost(expires_after_ms=order.intent_ms + LONGEST_TTL_MS, at_ms=now_ms)
+        return order.cloid, Refused(error="unreadable", at_ms=now_ms, outcome=ReportStatus.CANCELED)
 
     def _refusal(self, work: Work, record: Record) -> str | None:
         """Why it must not be sent now. Asked without waiting, right before the request."""
