@@ -19,15 +19,13 @@ from tradingbot.bus.entries import Entry, Outcome
 from tradingbot.domain.messages import AuditLevel, AuditRecord, Command, ControlCommand
 from tradingbot.domain.modes import EffectiveMode, Mode
 from tradingbot.execution.book import Book, Superseded
-from tradingbot.execution.failclosed import own_open_orders
 from tradingbot.execution.flatten import Flattener
 from tradingbot.execution.gate import STARTING, Gate
 from tradingbot.execution.intents import FLATTEN
 from tradingbot.execution.ledger import Ledger, Order, Stage
 from tradingbot.execution.mode_reader import ModeReader
 from tradingbot.execution.sender import Sender
-from tradingbot.execution.strays import cancel_strays_of, strays_of
-from tradingbot.execution.venue_link import VenueLink
+from tradingbot.execution.strays import Strays
 from tradingbot.execution.waiting import woken
 from tradingbot.execution.worker import Worker
 from tradingbot.runtime.clock import guard_against_real_slowness
@@ -48,20 +46,20 @@ class Control:
         *,
         redis: Redis,
         book: Book,
-        venue: VenueLink,
         gate: Gate,
         sender: Sender,
         worker: Worker,
+        strays: Strays,
         flattener: Flattener,
         modes: ModeReader,
     ) -> None:
         self._redis = redis
         self._book = book
         self._bus = book.bus
-        self._venue = venue
         self._gate = gate
         self._sender = sender
         self._worker = worker
+        self._strays = strays
         self._flattener = flattener
         self._modes = modes
         self._clock = book.bus.clock
@@ -200,10 +198,9 @@ class Control:
         if self._clock.now_ms() - self._looked_ms < self._scaled(LOOK_AGAIN_MS, 200) and not self._nothing_can_come():
             return
         self._looked_ms, halt = self._clock.now_ms(), self.applied.received_at
-        own, _ = await own_open_orders(self._venue, bot_id=self._bus.bot_id)
-        await cancel_strays_of(self._book, strays_of(self._book.ledger, own), terms=self._worker.terms())
+        seen = await self._strays.look()
         async with self._turning:
-            reached = self._reached(len(own), now_ms=self._clock.now_ms())
+            reached = self._reached(len(seen.own), now_ms=self._clock.now_ms())
             if reached != self.applied and self._halted and self.applied.received_at == halt:
                 await self._write(reached, (_stamp_audit(reached),))
 

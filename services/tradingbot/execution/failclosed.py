@@ -15,6 +15,7 @@ from tradingbot.runtime import metrics
 from tradingbot.runtime.clock import Clock
 from tradingbot.venue.budget import MAX_BATCH
 from tradingbot.venue.errors import Retryable, VenueError
+from tradingbot.venue.info import InfoClient
 from tradingbot.venue.models import VenueOrder
 from tradingbot.venue.wire import cancel_by_cloid_action
 
@@ -22,9 +23,11 @@ RETRY_S = 0.25
 LOOK_AGAIN_S = 2.0
 
 
-async def own_open_orders(venue: VenueLink, *, bot_id: str) -> tuple[list[VenueOrder], list[VenueOrder]]:
-    """The account's open orders: own ones, by their tag, and foreign ones."""
-    orders = await venue.urgent.open_orders(venue.account)
+async def own_open_orders(
+    venue: VenueLink, *, bot_id: str, info: InfoClient | None = None
+) -> tuple[list[VenueOrder], list[VenueOrder]]:
+    """The account's open orders: own ones, by their tag, and foreign ones; asked without delay unless ``info`` does."""
+    orders = await (info or venue.urgent).open_orders(venue.account)
     own = [each for each in orders if is_own(each.cloid, bot_id=bot_id)]
     return own, [each for each in orders if each not in own]
 

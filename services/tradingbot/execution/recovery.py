@@ -14,15 +14,13 @@ from tradingbot.domain.cycles import cycle_id_at
 from tradingbot.domain.messages import AuditLevel, AuditRecord
 from tradingbot.domain.params import ExecutionParams
 from tradingbot.execution.book import Book, Change
-from tradingbot.execution.failclosed import own_open_orders
 from tradingbot.execution.gate import Gate
 from tradingbot.execution.ledger import Order, Stage
 from tradingbot.execution.orders import Lost
 from tradingbot.execution.sender import Sender
 from tradingbot.execution.sending import LONGEST_TTL_MS
-from tradingbot.execution.strays import cancel_strays_of, strays_of
+from tradingbot.execution.strays import Strays
 from tradingbot.execution.tracker import Tracker
-from tradingbot.execution.venue_link import VenueLink
 from tradingbot.execution.waiting import woken
 from tradingbot.execution.worker import Worker
 from tradingbot.runtime.clock import guard_against_real_slowness
@@ -39,19 +37,19 @@ class Recovery:
         self,
         *,
         book: Book,
-        venue: VenueLink,
         gate: Gate,
         sender: Sender,
         tracker: Tracker,
         worker: Worker,
+        strays: Strays,
     ) -> None:
         self._book = book
         self._bus = book.bus
-        self._venue = venue
         self._gate = gate
         self._sender = sender
         self._tracker = tracker
         self._worker = worker
+        self._strays = strays
         self._clock = book.bus.clock
         self._changed = book.watch()
         self._told: set[int] = set()
@@ -88,17 +86,17 @@ class Recovery:
     async def _accounted(self) -> bool:
         """True when nothing of an earlier life is left to happen."""
         try:
-            own, foreign = await own_open_orders(self._venue, bot_id=self._bus.bot_id)
+            seen = await self._strays.look()
         except VenueError as error:
             self._bus.process.log.warning("venue_not_read", error=str(error))
             return False
-        await self._tell_foreign(foreign)
-        strays = strays_of(self._book.ledger, own)
-        await cancel_strays_of(self._book, strays, terms=self._worker.terms())
+        await self._tell_foreign(seen.foreign)
         left = self._earlier()
         await self._doubt([each for each in left if each.stage is Stage.INTENT and self._sender.idle])
         await self._worker.cancel([each for each in left if _cancellable(each)], reason="earlier_lease", forced=True)
-        return not strays and not left
+        if seen.powerless:
+            await self._strays.pause()  # only a person can end them
+        return not seen.strays and not left
 
     def _earlier(self) -> list[Order]:
         return [each for each in self._book.ledger.live() if each.lease_token != self._bus.lease.token]

@@ -31,6 +31,7 @@ from tradingbot.execution.preflight_task import PreflightTask
 from tradingbot.execution.recovery import Recovery
 from tradingbot.execution.sender import Sender
 from tradingbot.execution.settings import ExecutionSettings
+from tradingbot.execution.strays import Strays
 from tradingbot.execution.tracker import Tracker
 from tradingbot.execution.venue_link import NoWait, VenueLink
 from tradingbot.execution.watchdog import Watchdog
@@ -180,23 +181,24 @@ class Execution:
             timing=Timing.at_speed(process.clock.speed),
         )
         self.worker = Worker(book=self.book, venue=venue, gate=self.gate, modes=modes, dry_run=settings.dry_run)
+        self.strays = Strays(book=self.book, venue=venue, gate=self.gate, worker=self.worker)
         self.control = Control(
             redis=self._control_redis,
             book=self.book,
-            venue=venue,
             gate=self.gate,
             sender=self.sender,
             worker=self.worker,
+            strays=self.strays,
             flattener=Flattener(book=self.book, tracker=self.tracker, worker=self.worker, universe=settings.universe),
             modes=modes,
         )
         self.recovery = Recovery(
             book=self.book,
-            venue=venue,
             gate=self.gate,
             sender=self.sender,
             tracker=self.tracker,
             worker=self.worker,
+            strays=self.strays,
         )
         self.planner = Planner(
             book=self.book,
@@ -251,6 +253,7 @@ class Execution:
             self.control.follow(),
             self.watchdog.run(),
             self.watchdog.watch_actions(),
+            self.strays.watch(),
             self.recovery.run(),
             self.preflight.run(),
             self._watch_lease(),

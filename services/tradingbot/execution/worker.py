@@ -104,7 +104,13 @@ class Worker:
         )
 
     async def cancel(self, orders: Sequence[Order], *, reason: str, forced: bool) -> None:
-        """Ask for the cancellation of orders; ``forced`` ones are not delayed by the bucket, only counted."""
+        """Ask for the cancellation of orders; ``forced`` ones are not delayed by the bucket, only counted.
+
+        Without a key none is asked for: nothing could be sent, and an order that stays open would be asked about for
+        ever (``strays`` tells a person).
+        """
+        if self._venue.signer is None:
+            return
         for start in range(0, len(orders), MAX_BATCH):
             await self._cancel(orders[start : start + MAX_BATCH], reason=reason, forced=forced)
 
