@@ -84,7 +84,15 @@ def test_the_paper_exchange_needs_no_key_and_a_real_venue_does() -> None:
     check_environment({})
     check_environment({"DRY_RUN": "false"})
     with pytest.raises(SettingsError, match="HL_PRIVATE_KEY"):
-        check_environment({"HL_NETWORK": "mainnet", "DRY_RUN": "false"})
+        check_environment({"HL_NETWORK": "mainnet", "DRY_RUN": "false", "HL_ACCOUNT_ADDRESS": "0x" + "1" * 40})
+
+
+def test_a_dry_run_on_a_real_venue_without_an_account_is_refused_in_one_line_for_all_services() -> None:
+    with pytest.raises(SettingsError) as caught:
+        check_environment({"HL_NETWORK": "testnet"})
+
+    (line,) = caught.value.lines
+    assert "HL_ACCOUNT_ADDRESS" in line
 
 
 def test_a_wrong_key_is_never_shown() -> None:

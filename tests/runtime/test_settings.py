@@ -6,8 +6,10 @@ import pytest
 from pydantic import SecretStr
 
 from tradingbot.domain.params import Params
+from tradingbot.domain.services import SERVICES
 from tradingbot.domain.static import Network
 from tradingbot.runtime.clock import Anchor
+from tradingbot.runtime.process import settings_class
 from tradingbot.runtime.settings import PARAMETER_NAMES, ServiceSettings, SettingsError, check_names, load_params
 
 NEEDED = {"REDIS_URL": "redis://user:hunter2@127.0.0.1:6379/0", "BOT_ID": "bot"}
@@ -31,8 +33,20 @@ def test_defaults_are_the_missions_and_cost_nothing() -> None:
 
 @pytest.mark.parametrize("network", ["testnet", "mainnet"])
 def test_a_real_network_is_a_dry_run_unless_said_otherwise(network: str) -> None:
-    assert ServiceSettings.load({**NEEDED, "HL_NETWORK": network}).dry_run is True
-    assert ServiceSettings.load({**NEEDED, "HL_NETWORK": network, "DRY_RUN": "false"}).dry_run is False
+    given = {**NEEDED, "HL_NETWORK": network, "HL_ACCOUNT_ADDRESS": "0x" + "1" * 40}
+    assert ServiceSettings.load(given).dry_run is True
+    assert ServiceSettings.load({**given, "DRY_RUN": "false"}).dry_run is False
+
+
+@pytest.mark.parametrize("network", ["testnet", "mainnet"])
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_service_alike_refuses_a_real_network_without_an_account_in_one_line(service: str, network: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        settings_class(service).load({**NEEDED, "HL_NETWORK": network})
+
+    (line,) = refusal.value.lines
+    assert "HL_ACCOUNT_ADDRESS" in line
+    assert network in line
 
 
 def test_each_missing_setting_gets_a_line() -> None:

@@ -10,12 +10,12 @@ import difflib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from tradingbot.domain.errors import Permanent
 from tradingbot.domain.params import Params, merge_override
-from tradingbot.domain.static import HttpUrl, StaticSettings
+from tradingbot.domain.static import HttpUrl, Network, StaticSettings
 from tradingbot.runtime.clock import Anchor
 from tradingbot.runtime.logging import redact
 
@@ -140,6 +140,15 @@ class ServiceSettings(StaticSettings):
 
     postgres_dsn: Annotated[SecretStr, AfterValidator(_refuse_postgres)] | None = None
     """PostgreSQL for the archive. Only empty for now: the record is on Redis Streams."""
+
+    @model_validator(mode="after")
+    def _account_is_known(self) -> Self:
+        if self.hl_network is not Network.PAPER and self.hl_account_address is None:
+            raise ValueError(
+                f"the account that is traded, HL_ACCOUNT_ADDRESS, is needed with HL_NETWORK={self.hl_network.value}, "
+                "for a DRY_RUN too"
+            )
+        return self
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Self:
