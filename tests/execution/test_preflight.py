@@ -131,6 +131,29 @@ def test_the_key_must_be_an_api_wallet_of_the_account(role, signer, network, ver
     )
 
 
+STRANGER = "0x" + "ee" * 20
+VAULT = "0x" + "5A" * 20
+
+
+@pytest.mark.parametrize(
+    ("role", "owner", "vault", "verdict"),
+    [
+        (UserRole(role="agent", master=MASTER), UserRole(role="subAccount", master=MASTER), VAULT, OK),
+        (UserRole(role="agent", master=STRANGER), UserRole(role="subAccount", master=MASTER), VAULT, FAILED),
+        (UserRole(role="agent", master=MASTER), UserRole(role="vault"), VAULT, WARNING),
+        (UserRole(role="missing"), UserRole(role="vault"), VAULT, FAILED),
+        (UserRole(role="agent", master=MASTER), UserRole(role="user"), VAULT, FAILED),
+        (UserRole(role="agent", master=MASTER), UserRole(role="subAccount", master=MASTER), STRANGER, FAILED),
+    ],
+)
+def test_a_vault_is_traded_with_an_api_wallet_of_the_account_that_leads_it(role, owner, vault, verdict):
+    check = judge.judge_vault_key(
+        role, owner, signer=AGENT, account=VAULT.lower(), vault=vault, network=Network.MAINNET
+    )
+
+    assert check.verdict is verdict, check.text
+
+
 @pytest.mark.parametrize(
     ("until_ms", "verdict"),
     [(None, OK), (NOW_MS + 30 * DAY_MS, OK), (NOW_MS + DAY_MS, WARNING), (NOW_MS, FAILED), (NOW_MS - 1, FAILED)],
@@ -371,6 +394,32 @@ async def test_a_strangers_key_forbids_trading():
         report = await run_preflight(replace(SUBJECT, signer=stranger), info=info, clock=paper.clock)
 
     assert [check.name for check in report.failures] == ["key"]
+
+
+@pytest.mark.parametrize(("vault", "word"), [(VAULT, "set both"), (ACCOUNT, "leave HL_VAULT_ADDRESS empty")])
+async def test_a_vault_address_that_does_not_fit_the_account_forbids_trading(vault, word):
+    async with venue() as (paper, info, _):
+        report = await run_preflight(replace(SUBJECT, vault=vault), info=info, clock=paper.clock)
+
+    (check,) = report.failures
+    assert check.name == "key"
+    assert word in check.text
+
+
+async def test_a_sub_account_led_by_the_keys_account_may_be_traded():
+    """The paper exchange has no sub-accounts: what the venue says of the account is put into its mouth."""
+
+    class Led(InfoClient):
+        async def user_role(self, address):
+            role = await super().user_role(address)
+            return role if role.role == "agent" else UserRole(role="subAccount", master=ACCOUNT)
+
+    async with venue() as (paper, _, _), open_http(paper.http_url) as http:
+        led = Led(http, MemoryBudget(paper.clock, capacity_per_min=100_000))
+        report = await run_preflight(replace(SUBJECT, vault=ACCOUNT), info=led, clock=paper.clock)
+
+    assert verdicts(report)["key"] is OK
+    assert report.may_trade
 
 
 async def test_an_api_wallets_address_in_place_of_the_account_is_told():

@@ -19,7 +19,7 @@ from tradingbot.execution.readiness import Check, Verdict
 from tradingbot.runtime.clock import Clock
 from tradingbot.venue.errors import VenueError
 from tradingbot.venue.info import InfoClient
-from tradingbot.venue.models import Account
+from tradingbot.venue.models import Account, UserRole
 from tradingbot.venue.precision import AssetSpec
 
 SetLeverage = Callable[[AssetSpec, int, bool], Awaitable[None]]
@@ -40,6 +40,8 @@ class Subject:
     params: Params
     ip_weight_per_min: int
     accept_weak_durability: bool = False
+    vault: str | None = None
+    """The vault or sub-account that the signature names, if any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,8 +147,8 @@ class _Run:
         self.checks.append(judge.judge_universe(subject.universe, specs, subject.network))
         if not subject.account:
             return
-        account = await self._look_at_account()
-        await self._look_at_key()
+        role, account = await self._look_at_account()
+        await self._look_at_key(role)
         if account is None:
             return
         mids = await self._asked("balance", self._info.all_mids())
@@ -156,13 +158,13 @@ class _Run:
             if symbol in specs and not specs[symbol].delisted:
                 await self._look_at_leverage(specs[symbol])
 
-    async def _look_at_account(self) -> Account | None:
-        """The account, or None when there is none to trade with."""
+    async def _look_at_account(self) -> tuple[UserRole | None, Account | None]:
+        """What the address is, and the account: None when there is none to trade with."""
         address = self._subject.account
         role = await self._asked("account", self._info.user_role(address))
         account = await self._asked("account", self._info.clearinghouse_state(address))
         if role is None or account is None:
-            return None
+            return role, None
         check = judge.judge_account_address(account, role, address)
         self.checks.append(check)
         mode = await self._asked("account_mode", self._info.user_abstraction(address))
@@ -171,9 +173,9 @@ class _Run:
         limit = await self._asked("action_budget", self._info.user_rate_limit(address))
         if limit is not None:
             self.checks.append(judge.judge_action_budget(limit, self._subject.params))
-        return None if check.verdict is Verdict.FAILED else account
+        return role, None if check.verdict is Verdict.FAILED else account
 
-    async def _look_at_key(self) -> None:
+    async def _look_at_key(self, owner: UserRole | None) -> None:
         subject = self._subject
         if subject.signer is None:
             self.checks.append(judge.ok("key", "DRY_RUN: no key is needed and nothing is sent"))
@@ -181,11 +183,23 @@ class _Run:
         role = await self._asked("key", self._info.user_role(subject.signer))
         if role is None:
             return
-        check = judge.judge_key(role, signer=subject.signer, account=subject.account, network=subject.network)
+        if subject.vault is None:
+            check = judge.judge_key(role, signer=subject.signer, account=subject.account, network=subject.network)
+        elif owner is None:
+            return  # that the venue did not tell is a failed check already
+        else:
+            check = judge.judge_vault_key(
+                role,
+                owner,
+                signer=subject.signer,
+                account=subject.account,
+                vault=subject.vault,
+                network=subject.network,
+            )
         self.checks.append(check)
         if role.role != "agent" or check.verdict is Verdict.FAILED:
             return
-        agents = await self._asked("key_expiry", self._info.extra_agents(subject.account))
+        agents = await self._asked("key_expiry", self._info.extra_agents(role.master or subject.account))
         if agents is not None:
             now_ms = self._clock.now_ms()
             self.checks.append(

@@ -119,6 +119,7 @@ def subject_of(settings: ExecutionSettings, params: Params, *, signer: str | Non
         params=params,
         ip_weight_per_min=settings.ip_weight_per_min,
         accept_weak_durability=settings.redis_accept_weak_durability,
+        vault=settings.hl_vault_address,
     )
 
 

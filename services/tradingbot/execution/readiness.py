@@ -120,6 +120,37 @@ def judge_key(role: UserRole, *, signer: str, account: str, network: Network) ->
     )
 
 
+def judge_vault_key(
+    role: UserRole, owner: UserRole, *, signer: str, account: str, vault: str, network: Network
+) -> Check:
+    """The key may sign for a vault or sub-account, which is traded in its leader's name.
+
+    Args:
+        role: what the signer is to the venue.
+        owner: what the traded account is to the venue.
+        signer: the key's address.
+        account: the account that is traded.
+        vault: the address that the signature names.
+        network: where.
+    """
+    if vault.lower() != account.lower():
+        return failed(
+            "key",
+            f"orders would be for {vault} but {account} is read: set both to the vault's or sub-account's address",
+        )
+    if owner.role not in ("subAccount", "vault"):
+        return failed("key", f"{vault} is no vault and no sub-account on {network.value}: leave HL_VAULT_ADDRESS empty")
+    if owner.master is None:
+        if role.role != "agent":
+            return judge_key(role, signer=signer, account=account, network=network)
+        return warning(
+            "key",
+            f"{signer} is an API wallet of {role.master}; the venue does not tell whether that account leads {vault}: "
+            "make sure of it, or every order is refused",
+        )
+    return judge_key(role, signer=signer, account=owner.master, network=network)
+
+
 def judge_key_expiry(agents: Sequence[ExtraAgent], *, signer: str, now_ms: int, network: Network) -> Check:
     """The API wallet stays valid for some days."""
     named = next((agent for agent in agents if agent.address == signer), None)

@@ -44,7 +44,8 @@ class ExecutionSettings(ServiceSettings):
     anew, so that a rotated key counts."""
 
     hl_vault_address: str | None = None
-    """The sub-account or vault that is traded for, if any. Default: none."""
+    """The sub-account or vault that is traded for, if any; HL_ACCOUNT_ADDRESS is then the same address, and the key an
+    API wallet of the account that leads it. Default: none."""
 
     redis_accept_weak_durability: bool = False
     """true: trade on the main network although Redis may lose its last writes in a crash (appendfsync is not always).
