@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tradingbot.local.children import Children, ChildSpec
+from tradingbot.local.folder import DataFolder, FolderError, Running
 from tradingbot.runtime.clock import SystemClock
 
 
@@ -39,3 +46,61 @@ async def test_a_child_that_cannot_be_started_again_is_told_and_tried_again(tmp_
     await children.stop_all()
 
     assert children.pids() == {}
+
+
+SUPERVISOR = """
+import asyncio, sys
+from pathlib import Path
+from tradingbot.local.children import Children, ChildSpec
+from tradingbot.local.folder import DataFolder
+from tradingbot.runtime.clock import SystemClock
+
+async def main():
+    folder = DataFolder.make(Path(sys.argv[1]))
+    with folder.locked():
+        async def reaped(_): ...
+        children = Children(
+            clock=SystemClock(), log_dir=folder.logs, reaped=reaped, tell=print, pass_fds=folder.lock_fds
+        )
+        slow = 'trap "" TERM; touch "$0/up"; while [ ! -e "$0/end" ]; do sleep 0.05; done'
+        await children.start(ChildSpec(name="slow", argv=("/bin/sh", "-c", slow, sys.argv[1]), environ={}))
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+def killed_supervisor(path: Path) -> subprocess.Popen[bytes]:
+    """A supervisor that was killed with SIGKILL while its child was slow to end."""
+    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISOR, str(path)])
+    try:
+        asyncio.run(until((path / "up").exists))
+    finally:
+        supervisor.send_signal(signal.SIGKILL)
+        supervisor.wait()
+    return supervisor
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="children die with their supervisor on Linux alone")
+def test_a_killed_supervisors_folder_is_held_until_its_last_child_has_gone(tmp_path: Path) -> None:
+    supervisor, folder = killed_supervisor(tmp_path), DataFolder.make(tmp_path)
+    try:
+        folder.note_running(
+            Running(
+                pid=supervisor.pid,
+                redis_url="r",
+                operator_url="o",
+                monitor_url="m",
+                paper_url=None,
+                account="0xa",
+                anchor="0:0:1.0",
+            )
+        )
+        with pytest.raises(FolderError, match="already runs"), folder.locked():
+            pass
+        assert folder.abandoned()
+    finally:
+        (tmp_path / "end").touch()
+    asyncio.run(until(lambda: not folder.abandoned()))
+    with folder.locked():
+        assert not os.get_inheritable(folder.lock_fds[0])

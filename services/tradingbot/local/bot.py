@@ -77,7 +77,9 @@ class LocalBot:
         self.plan = plan
         self.clock = clock
         self.ports = Ports(monitor=server.port_near(int(plan.given.get("MONITOR_PORT", _MONITOR_PORT))))
-        self.children = Children(clock=clock, log_dir=plan.folder.logs, reaped=self._reaped, tell=tell)
+        self.children = Children(
+            clock=clock, log_dir=plan.folder.logs, reaped=self._reaped, tell=tell, pass_fds=plan.folder.lock_fds
+        )
         self._tell = tell
         self._noted: dict[str, int] = {}
         self._passwords = server.passwords_for(plan.folder, USERS)

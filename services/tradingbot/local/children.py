@@ -58,13 +58,17 @@ class Children:
         log_dir: each child's output is appended to ``NAME.log`` there.
         reaped: awaited after a child has died and before it is started again.
         tell: called with a child's name and what happened to it, for a person.
+        pass_fds: descriptors that each child keeps open until it ends, such as a lock's.
     """
 
-    def __init__(self, *, clock: Clock, log_dir: Path, reaped: Reaped, tell: Told) -> None:
+    def __init__(
+        self, *, clock: Clock, log_dir: Path, reaped: Reaped, tell: Told, pass_fds: tuple[int, ...] = ()
+    ) -> None:
         self._clock = clock
         self._log_dir = log_dir
         self._reaped = reaped
         self._tell = tell
+        self._pass_fds = pass_fds
         self._children: dict[str, _Child] = {}
         self._restarts: Counter[str] = Counter()
         self.refused: asyncio.Event = asyncio.Event()
@@ -149,6 +153,7 @@ class Children:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                pass_fds=self._pass_fds,
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
 

@@ -5,7 +5,7 @@
     folder.json     whose it is: bot id, network, account, price source; written once
     clock.json      the anchor of the present run and how far virtual time has come
     run.json        0600: where the running bot can be reached; absent when it does not run
-    up.lock         held by the one ``up`` that runs on it
+    up.lock         held by the one ``up`` that runs on it, and by its children until the last has gone
     keys/           0700: the API wallet's key, read by execution alone
     passwords.json  0600: of the bus's users
     valkey/  paper/  logs/
@@ -83,6 +83,8 @@ class DataFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.lock_fds: tuple[int, ...] = ()
+        """The lock's descriptor while it is held: a child that inherits it holds the folder too."""
 
     @classmethod
     def make(cls, path: Path) -> Self:
@@ -124,6 +126,9 @@ class DataFolder:
     def locked(self) -> Iterator[None]:
         """Hold the folder alone.
 
+        A supervisor that is killed leaves children that still close their files; they inherit ``lock_fds``, so that
+        nobody else begins on the folder before the last of them has gone.
+
         Raises:
             FolderError: another ``up`` runs on it, or it cannot be written.
         """
@@ -137,7 +142,22 @@ class DataFolder:
                 raise FolderError(
                     f"{self.path}: a bot already runs on this data folder; stop it, or give --data-dir another folder"
                 ) from None
-            yield
+            self.lock_fds = (lock.fileno(),)
+            try:
+                yield
+            finally:
+                self.lock_fds = ()
+
+    def abandoned(self) -> bool:
+        """True while children of a supervisor that was killed still hold the folder."""
+        if self._read("run.json", Running) is None or self.running() is not None:
+            return False
+        with (self.path / "up.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def claim(self, wanted: Identity) -> Identity:
         """Make the folder this bot's, or find that it already is.

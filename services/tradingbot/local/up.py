@@ -43,6 +43,8 @@ from tradingbot.venue.network import urls
 _LOOK_S = 0.2
 _NOTE_EVERY = 5
 """Looks between two notes of the clock: one real second."""
+_LEAVE_WITHIN_S = 15.0
+"""Children of a killed supervisor have ended within this, real seconds."""
 _SPARE_CYCLES = 5
 _SPARE_REAL_S = 60.0
 _REST_BEFORE_CYCLE_END_MS = 2_500
@@ -60,11 +62,20 @@ async def up(options: UpOptions, *, given: Mapping[str, str], machine: Mapping[s
     prices = await _prices(options, static)
     default = Path("data") / (prices.folder_name if static.hl_network is Network.PAPER else static.hl_network.value)
     folder = DataFolder.make(options.data_dir or default)
+    await _until_left(folder)
     with folder.locked():
         plan = await _plan(options, static=static, prices=prices, folder=folder, given=given, machine=machine)
         if prices.why:
             console.print(prices.why, highlight=False, markup=False, soft_wrap=True)
         return await _Run(options, plan, console=console).run()
+
+
+async def _until_left(folder: DataFolder) -> None:
+    """Let the children of a killed supervisor end first; what still holds the folder then is told by its lock."""
+    clock = SystemClock()
+    until_s = clock.real_s() + _LEAVE_WITHIN_S
+    while folder.abandoned() and clock.real_s() < until_s:
+        await clock.sleep_real(_LOOK_S)
 
 
 async def _prices(options: UpOptions, static: StaticSettings) -> Prices:
