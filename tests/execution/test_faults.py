@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,8 @@ def ended(found: list, count: int) -> bool:
     return len({(e.client_order_id, e.attempt) for e in found if e.status.terminal}) >= count
 
 
-async def trade_one_cycle(bench: Bench, fault: dict) -> None:
-    await bench.ready(twap_slices=1)
+async def trade_one_cycle(bench: Bench, fault: dict, **parameters: Any) -> None:
+    await bench.ready(twap_slices=1, **parameters)
     async with bench.trading():
         await bench.begun()
         await bench.next_cycle()
@@ -63,7 +64,8 @@ async def test_a_lost_answer_does_not_lose_the_fill(bench: Bench) -> None:
 
 
 async def test_a_request_that_never_arrives_ends_as_absent_and_trades_nothing(bench: Bench) -> None:
-    await trade_one_cycle(bench, {"kind": "drop_before", "path": "/exchange"})
+    # Without a replacement: one would be placed as soon as the requests arrive again.
+    await trade_one_cycle(bench, {"kind": "drop_before", "path": "/exchange"}, replace_once=False)
 
     reports = await bench.reports()
     assert {each.error for each in reports if each.status.terminal} == {"absent"}
