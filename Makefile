@@ -49,8 +49,9 @@ schemas: $(VENV)/.dev ## Write docs/schemas, docs/settings.md and .env.example f
 
 lock: $(VENV)/.uv ## Resolve all dependencies anew into requirements/*.lock
 	$(COMPILE) pyproject.toml $(EXTRAS) -o requirements/runtime.lock
+	$(COMPILE) pyproject.toml --extra operator -c requirements/runtime.lock -o requirements/operator.lock
 	$(COMPILE) --group build -o requirements/build.lock
-	$(COMPILE) pyproject.toml $(EXTRAS) --group test --group lint --group build -c requirements/runtime.lock -o requirements/dev.lock
+	$(COMPILE) pyproject.toml $(EXTRAS) --extra operator --group test --group lint --group build -c requirements/runtime.lock -o requirements/dev.lock
 
 clean: ## Remove the environment and caches; data folders stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
