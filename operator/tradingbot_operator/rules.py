@@ -1,0 +1,258 @@
+"""Rules between fields: each as the API server checks it (CEL) and as the operator does (Python), with one message.
+
+Transition rules ("cannot be changed") have no Python half: only the API server sees the old object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tradingbot.domain.static import Network
+from tradingbot_operator.names import MAX_NAME_LENGTH
+from tradingbot_operator.spec import RedisSpec, Strategy, TradingBotSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule. ``at`` is the schema it hangs on (``""`` the resource, ``spec``, ``spec.risk``, …)."""
+
+    at: str
+    cel: str
+    message: str
+    path: str
+    """The field that a person has to change."""
+    holds: Callable[[TradingBotSpec], bool] | None = None
+    """The same for the operator; None where the API server alone can tell."""
+    said: str | None = None
+    """CEL text for a message with the figures in it."""
+
+
+def _off_paper(spec: TradingBotSpec) -> bool:
+    return spec.exchange.network is not Network.PAPER
+
+
+def _cycle_has_room(spec: TradingBotSpec) -> bool:
+    slices = spec.execution
+    needed = spec.ai.decision_budget_seconds + (slices.slices - 1) * slices.slice_interval_seconds
+    return needed < spec.cycle_seconds
+
+
+def _own_redis_fields_unused(redis: RedisSpec) -> bool:
+    return redis.url_secret_ref is None or not redis.retain
+
+
+def _unchanged(field: str, *, absent: str | None = None) -> str:
+    """CEL: an optional field stays as it is, also when it is absent; ``absent`` is what its absence means."""
+    if absent is not None:
+        return f"(has(self.{field}) ? self.{field} : {absent}) == (has(oldSelf.{field}) ? oldSelf.{field} : {absent})"
+    return f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
+
+
+_NAME = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
+_NEEDED = "'decisionBudgetSeconds + (slices - 1) * sliceIntervalSeconds'"
+_SECONDS = "self.ai.decisionBudgetSeconds + (self.execution.slices - 1) * self.execution.sliceIntervalSeconds"
+
+_RESOURCE = (
+    Rule(
+        at="",
+        cel=f"size(self.metadata.name) <= {MAX_NAME_LENGTH} && self.metadata.name.matches('{_NAME}')",
+        message=f"metadata.name must have at most {MAX_NAME_LENGTH} characters, begin with a letter and hold only "
+        "small letters, digits and dashes: the names of the bot's pods and Services begin with it",
+        path="metadata.name",
+    ),
+)
+
+_SPEC = (
+    Rule(
+        at="spec",
+        cel="self.universe.all(coin, self.universe.exists_one(other, other == coin))",
+        message="universe names a coin twice",
+        path="spec.universe",
+        holds=lambda spec: len(set(spec.universe)) == len(spec.universe),
+    ),
+    Rule(
+        at="spec",
+        cel="86400 % self.cycleSeconds == 0",
+        message="cycleSeconds must be a multiple of 60 that divides a day (60, 120, 300, 600, 3600, ...), so that "
+        "cycles start at the same minutes every day",
+        path="spec.cycleSeconds",
+        holds=lambda spec: 86_400 % spec.cycle_seconds == 0,
+    ),
+    Rule(
+        at="spec",
+        cel=f"{_SECONDS} < self.cycleSeconds",
+        message="the cycle is too short: ai.decisionBudgetSeconds + (execution.slices - 1) * "
+        "execution.sliceIntervalSeconds must be below cycleSeconds",
+        path="spec.execution.sliceIntervalSeconds",
+        holds=_cycle_has_room,
+        said=f"'the cycle is too short: ' + {_NEEDED} + ' is ' + string({_SECONDS}) + "
+        "', which must be below cycleSeconds, ' + string(self.cycleSeconds)",
+    ),
+    Rule(
+        at="spec",
+        cel="self.exchange.network != 'mainnet' || !has(self.dryRun) || self.dryRun || self.exchange.liveTrading",
+        message="orders on mainnet need exchange.liveTrading: true; without it only dryRun: true is allowed",
+        path="spec.exchange.liveTrading",
+        holds=lambda spec: (
+            spec.exchange.network is not Network.MAINNET or spec.dry_run is not False or spec.exchange.live_trading
+        ),
+    ),
+)
+
+_EXCHANGE = (
+    Rule(
+        at="spec.exchange",
+        cel="self.network == 'paper' || has(self.accountAddress)",
+        message="accountAddress is needed on testnet and mainnet: the account that is traded",
+        path="spec.exchange.accountAddress",
+        holds=lambda spec: not _off_paper(spec) or spec.exchange.account_address is not None,
+    ),
+    Rule(
+        at="spec.exchange",
+        cel="self.network == 'paper' || has(self.privateKeySecretRef)",
+        message="privateKeySecretRef is needed on testnet and mainnet: the Secret with an API wallet's private key",
+        path="spec.exchange.privateKeySecretRef",
+        holds=lambda spec: not _off_paper(spec) or spec.exchange.private_key_secret_ref is not None,
+    ),
+    Rule(
+        at="spec.exchange",
+        cel="self.network == 'paper' || !has(self.paper)",
+        message="paper is for network paper alone",
+        path="spec.exchange.paper",
+        holds=lambda spec: not _off_paper(spec) or spec.exchange.paper is None,
+    ),
+    Rule(
+        at="spec.exchange",
+        cel="self.network != 'paper' || (!has(self.accountAddress) && !has(self.privateKeySecretRef) && "
+        "!has(self.vaultAddress) && !self.liveTrading && !has(self.httpUrl) && !has(self.wsUrl))",
+        message="on network paper the operator makes the exchange, the account and its key: leave out accountAddress, "
+        "privateKeySecretRef, vaultAddress, liveTrading, httpUrl and wsUrl",
+        path="spec.exchange",
+        holds=lambda spec: (
+            _off_paper(spec)
+            or (
+                spec.exchange.account_address is None
+                and spec.exchange.private_key_secret_ref is None
+                and spec.exchange.vault_address is None
+                and not spec.exchange.live_trading
+                and spec.exchange.http_url is None
+                and spec.exchange.ws_url is None
+            )
+        ),
+    ),
+    Rule(
+        at="spec.exchange",
+        cel="self.network == oldSelf.network",
+        message="network cannot be changed: delete this bot and create another",
+        path="spec.exchange.network",
+    ),
+    Rule(
+        at="spec.exchange",
+        cel="(has(self.accountAddress) ? self.accountAddress.lowerAscii() : '') == "
+        "(has(oldSelf.accountAddress) ? oldSelf.accountAddress.lowerAscii() : '')",
+        message="accountAddress cannot be changed: delete this bot and create another",
+        path="spec.exchange.accountAddress",
+    ),
+    Rule(
+        at="spec.exchange",
+        cel="(has(self.vaultAddress) ? self.vaultAddress.lowerAscii() : '') == "
+        "(has(oldSelf.vaultAddress) ? oldSelf.vaultAddress.lowerAscii() : '')",
+        message="vaultAddress cannot be changed: delete this bot and create another",
+        path="spec.exchange.vaultAddress",
+    ),
+    Rule(
+        at="spec.exchange",
+        cel="has(self.httpUrl) == has(self.wsUrl)",
+        message="httpUrl and wsUrl belong together: give both or neither",
+        path="spec.exchange.httpUrl",
+        holds=lambda spec: (spec.exchange.http_url is None) == (spec.exchange.ws_url is None),
+    ),
+    *(
+        Rule(
+            at="spec.exchange",
+            cel=f"(has(self.paper) ? self.paper.{field} : {default}) == "
+            f"(has(oldSelf.paper) ? oldSelf.paper.{field} : {default})",
+            message=f"paper.{field} cannot be changed: the exchange keeps its state; delete this bot and create "
+            "another",
+            path=f"spec.exchange.paper.{field}",
+        )
+        for field, default in (("prices", "'synthetic'"), ("startEquityUsd", "10000.0"), ("storage", "'1Gi'"))
+    ),
+)
+
+_AI = (
+    Rule(
+        at="spec.ai",
+        cel="self.strategy == 'baseline'",
+        message="strategy must be baseline: this version decides with the baseline alone",
+        path="spec.ai.strategy",
+        holds=lambda spec: spec.ai.strategy is Strategy.BASELINE,
+    ),
+)
+
+_RISK = (
+    Rule(
+        at="spec.risk",
+        cel="self.maxNet <= self.maxGross",
+        message="maxNet must not be above maxGross",
+        path="spec.risk.maxNet",
+        holds=lambda spec: spec.risk.max_net <= spec.risk.max_gross,
+    ),
+    Rule(
+        at="spec.risk",
+        cel="self.defaultCap <= self.maxGross",
+        message="defaultCap must not be above maxGross",
+        path="spec.risk.defaultCap",
+        holds=lambda spec: spec.risk.default_cap <= spec.risk.max_gross,
+    ),
+    Rule(
+        at="spec.risk",
+        cel="self.caps.all(coin, self.caps[coin] <= self.maxGross)",
+        message="no cap in caps may be above maxGross (without caps: BTC and ETH have 0.15)",
+        path="spec.risk.caps",
+        holds=lambda spec: all(cap <= spec.risk.max_gross for cap in spec.risk.caps.values()),
+    ),
+    Rule(
+        at="spec.risk.drawdown",
+        cel="self.halt >= self.reduceOnly",
+        message="drawdown.halt must not be below drawdown.reduceOnly",
+        path="spec.risk.drawdown.halt",
+        holds=lambda spec: spec.risk.drawdown.halt >= spec.risk.drawdown.reduce_only,
+    ),
+)
+
+_REDIS = (
+    Rule(
+        at="spec.redis",
+        cel="!has(self.urlSecretRef) || !self.retain",
+        message="retain is for the bot's own Redis; one given by urlSecretRef is yours to keep",
+        path="spec.redis.retain",
+        holds=lambda spec: _own_redis_fields_unused(spec.redis),
+    ),
+    Rule(
+        at="spec.redis",
+        cel=_unchanged("adopt"),
+        message="adopt cannot be changed: it names the bot in Redis and in its orders",
+        path="spec.redis.adopt",
+    ),
+    Rule(
+        at="spec.redis",
+        cel="has(self.urlSecretRef) == has(oldSelf.urlSecretRef)",
+        message="urlSecretRef cannot be added or removed: the bot's state would be lost",
+        path="spec.redis.urlSecretRef",
+    ),
+    Rule(
+        at="spec.redis",
+        cel="self.storage == oldSelf.storage",
+        message="storage cannot be changed: resize the volume itself, or delete this bot and create another",
+        path="spec.redis.storage",
+    ),
+)
+
+RULES = (*_RESOURCE, *_SPEC, *_EXCHANGE, *_AI, *_RISK, *_REDIS)
+
+
+def broken_rules(spec: TradingBotSpec) -> tuple[Rule, ...]:
+    """The rules that a spec breaks, in their order."""
+    return tuple(rule for rule in RULES if rule.holds is not None and not rule.holds(spec))
