@@ -11,11 +11,12 @@ RUN --mount=type=cache,target=/root/.cache \
  && /tools/bin/uv pip install --python /tools/bin/python --require-hashes -r /requirements/build.lock
 
 FROM tools AS dependencies
-COPY requirements/runtime.lock requirements/operator.lock /requirements/
+# Everything but what only a laptop needs: the embedded server and recorded candles.
+COPY requirements/image.lock /requirements/
 RUN --mount=type=cache,target=/root/.cache \
     python -m venv --without-pip /opt/tradingbot \
  && /tools/bin/uv pip install --python /opt/tradingbot/bin/python --compile-bytecode --require-hashes \
-        -r /requirements/runtime.lock -r /requirements/operator.lock
+        -r /requirements/image.lock
 
 FROM dependencies AS wheel
 WORKDIR /src

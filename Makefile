@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 LOCKED := $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes
 PROJECT := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 EXTRAS := --extra signing --extra monitor --extra local --extra tracing
+IMAGE_EXTRAS := --extra signing --extra monitor --extra tracing --extra operator
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 ARGS ?=
 TESTS ?= tests
@@ -49,7 +50,7 @@ schemas: $(VENV)/.dev ## Write docs/schemas, docs/settings.md and .env.example f
 
 lock: $(VENV)/.uv ## Resolve all dependencies anew into requirements/*.lock
 	$(COMPILE) pyproject.toml $(EXTRAS) -o requirements/runtime.lock
-	$(COMPILE) pyproject.toml --extra operator -c requirements/runtime.lock -o requirements/operator.lock
+	$(COMPILE) pyproject.toml $(IMAGE_EXTRAS) -c requirements/runtime.lock -o requirements/image.lock
 	$(COMPILE) --group build -o requirements/build.lock
 	$(COMPILE) pyproject.toml $(EXTRAS) --extra operator --group test --group lint --group build -c requirements/runtime.lock -o requirements/dev.lock
 
