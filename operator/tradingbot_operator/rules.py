@@ -24,8 +24,14 @@ class Rule:
     """The field that a person has to change."""
     holds: Callable[[TradingBotSpec], bool] | None = None
     """The same for the operator; None where the API server alone can tell."""
-    said: str | None = None
-    """CEL text for a message with the figures in it."""
+    required: bool = False
+    """Whether it says that a field is missing, rather than that it is forbidden."""
+
+    @property
+    def field(self) -> str:
+        """The field below ``at``, as ``fieldPath`` names it; empty where it is ``at`` itself or the name."""
+        inner = self.path.removeprefix(self.at) if self.at else ""
+        return inner if inner.startswith(".") else ""
 
 
 def _off_paper(spec: TradingBotSpec) -> bool:
@@ -50,7 +56,6 @@ def _unchanged(field: str, *, absent: str | None = None) -> str:
 
 
 _NAME = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
-_NEEDED = "'decisionBudgetSeconds + (slices - 1) * sliceIntervalSeconds'"
 _SECONDS = "self.ai.decisionBudgetSeconds + (self.execution.slices - 1) * self.execution.sliceIntervalSeconds"
 
 _RESOURCE = (
@@ -86,8 +91,6 @@ _SPEC = (
         "execution.sliceIntervalSeconds must be below cycleSeconds",
         path="spec.execution.sliceIntervalSeconds",
         holds=_cycle_has_room,
-        said=f"'the cycle is too short: ' + {_NEEDED} + ' is ' + string({_SECONDS}) + "
-        "', which must be below cycleSeconds, ' + string(self.cycleSeconds)",
     ),
     Rule(
         at="spec",
@@ -106,6 +109,7 @@ _EXCHANGE = (
         cel="self.network == 'paper' || has(self.accountAddress)",
         message="accountAddress is needed on testnet and mainnet: the account that is traded",
         path="spec.exchange.accountAddress",
+        required=True,
         holds=lambda spec: not _off_paper(spec) or spec.exchange.account_address is not None,
     ),
     Rule(
@@ -113,6 +117,7 @@ _EXCHANGE = (
         cel="self.network == 'paper' || has(self.privateKeySecretRef)",
         message="privateKeySecretRef is needed on testnet and mainnet: the Secret with an API wallet's private key",
         path="spec.exchange.privateKeySecretRef",
+        required=True,
         holds=lambda spec: not _off_paper(spec) or spec.exchange.private_key_secret_ref is not None,
     ),
     Rule(
