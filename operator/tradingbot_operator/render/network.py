@@ -1,0 +1,129 @@
+"""Who may talk to whom: nothing, unless it is said here.
+
+A policy for each component says all that may reach it and all that it may reach; one more denies the rest to whatever
+carries the bot's label. The node's own probes and port-forwards come from the node, which policies do not hold back.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from tradingbot.domain.static import Network
+from tradingbot_operator import names
+from tradingbot_operator.render import paper, redis
+from tradingbot_operator.render.context import Context
+from tradingbot_operator.render.manifest import Manifest, manifest
+from tradingbot_operator.resource import Bot
+from tradingbot_operator.settings import EgressRule
+from tradingbot_operator.spec import Strategy
+
+Rule = dict[str, Any]
+
+VENUE_COMPONENTS: Final = ("market-data", "portfolio-state", "execution")
+"""Who talks to the venue."""
+NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
+_HTTPS: Final = 443
+_PRIVATE: Final = (
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+    "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4",
+)  # fmt: skip
+"""Not the internet: the cluster, its nodes, the cloud's metadata server. The venue has IPv4 addresses, so IPv6 stays
+closed."""
+
+
+def policies(bot: Bot, context: Context) -> Iterator[Manifest]:
+    """All of the bot's NetworkPolicies."""
+    yield _policy(bot, "", ingress=[], egress=[])
+    for component in names.SERVICE_COMPONENTS:
+        yield _policy(bot, component, ingress=_metrics(context), egress=list(_service_egress(bot, context, component)))
+    if bot.spec.redis.url_secret_ref is None:
+        yield _policy(bot, names.REDIS, ingress=[_redis_ingress(bot, context)], egress=[])
+    if bot.network is Network.PAPER:
+        clients = [_pods(bot, component) for component in VENUE_COMPONENTS]
+        live = bot.spec.exchange.paper_settings.prices == "live"
+        egress = [*context.settings.dns_egress, internet()] if live else []
+        yield _policy(bot, names.PAPER, ingress=[{"from": clients, "ports": [_tcp(paper.PORT)]}], egress=egress)
+
+
+def internet(port: int = _HTTPS) -> EgressRule:
+    """The way to public addresses."""
+    return {"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": list(_PRIVATE)}}], "ports": [_tcp(port)]}
+
+
+def _service_egress(bot: Bot, context: Context, component: str) -> Iterator[EgressRule]:
+    yield from context.settings.dns_egress
+    if bot.spec.redis.url_secret_ref is None:
+        yield {"to": [_pods(bot, names.REDIS)], "ports": [_tcp(redis.PORT)]}
+    else:
+        yield from context.settings.external_redis_egress
+    if component in VENUE_COMPONENTS:
+        yield _venue(bot)
+    if component == "ai-decision" and bot.spec.ai.strategy is not Strategy.BASELINE:
+        yield _to_url(bot.spec.ai.endpoint) if bot.spec.ai.endpoint else internet()
+    yield from context.settings.extra_egress
+
+
+def _venue(bot: Bot) -> EgressRule:
+    if bot.network is Network.PAPER:
+        return {"to": [_pods(bot, names.PAPER)], "ports": [_tcp(paper.PORT)]}
+    return _to_url(bot.spec.exchange.http_url) if bot.spec.exchange.http_url else internet()
+
+
+def _to_url(url: str) -> EgressRule:
+    """The way to an address of a person's own: in the cluster by its namespace, else by its port."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    port = parts.port or (_HTTPS if parts.scheme == "https" else 80)
+    labels = host.split(".")
+    if labels[2:3] == ["svc"]:
+        # The port that counts is the pod's, which only the Service knows.
+        return {"to": [{"namespaceSelector": {"matchLabels": {NAMESPACE_NAME: labels[1]}}}]}
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return internet(port)
+    return {"to": [{"ipBlock": {"cidr": str(ipaddress.ip_network(address))}}], "ports": [_tcp(port)]}
+
+
+def _redis_ingress(bot: Bot, context: Context) -> Rule:
+    operator = {
+        "namespaceSelector": {"matchLabels": {NAMESPACE_NAME: context.settings.operator_namespace}},
+        "podSelector": {"matchLabels": dict(context.settings.operator_labels)},
+    }
+    services = {
+        "podSelector": {
+            "matchLabels": names.pod_selector(bot.name),
+            "matchExpressions": [
+                {"key": names.LABEL_COMPONENT, "operator": "In", "values": list(names.SERVICE_COMPONENTS)}
+            ],
+        }
+    }
+    return {"from": [services, operator], "ports": [_tcp(redis.PORT)]}
+
+
+def _metrics(context: Context) -> list[Rule]:
+    if context.settings.metrics_from is None:
+        return []
+    scrapers = {"namespaceSelector": {"matchLabels": dict(context.settings.metrics_from)}}
+    return [{"from": [scrapers], "ports": [_tcp(names.METRICS_PORT)]}]
+
+
+def _policy(bot: Bot, component: str, *, ingress: list[Rule], egress: list[EgressRule]) -> Manifest:
+    spec: dict[str, Any] = {
+        "podSelector": {"matchLabels": names.pod_selector(bot.name, component)},
+        "policyTypes": ["Ingress", "Egress"],
+    }
+    spec |= {name: rules for name, rules in (("ingress", ingress), ("egress", egress)) if rules}
+    name = names.child(bot.name, component) if component else names.child(bot.name, "deny")
+    return manifest("NetworkPolicy", bot, name, component=component, api_version="networking.k8s.io/v1", spec=spec)
+
+
+def _pods(bot: Bot, component: str) -> dict[str, Any]:
+    return {"podSelector": {"matchLabels": names.pod_selector(bot.name, component)}}
+
+
+def _tcp(port: int) -> dict[str, Any]:
+    return {"protocol": "TCP", "port": port}
