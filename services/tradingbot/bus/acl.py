@@ -39,10 +39,10 @@ _OWN_KEYS: dict[str, tuple[str, ...]] = {
     "portfolio_state": (Key.LATEST_SNAPSHOT, Key.ACTIVE_OIDS, bucket_key(IP_WEIGHT)),
     "ai_decision": (),
     "risk_engine": (Key.MODE_BREAKER,),
-    "execution": ("dedup:*", "action:*", Key.NONCE, Key.APPLIED, bucket_key("*")),
+    "execution": ("dedup:*", "action:*", Key.NONCE, Key.APPLIED, Key.LATEST_PREFLIGHT, bucket_key("*")),
     "monitor": (Key.MODE_PERSON, "ctl.command:*"),
     PERSON: (Key.MODE_PERSON, Key.PARAMS_PERSON, "ctl.command:*"),
-    OPERATOR: (Key.MODE_SPEC, Key.PARAMS, "ctl.command:*", Key.IDENTITY, Key.SERVER, "lease:*"),
+    OPERATOR: (Key.MODE_SPEC, Key.PARAMS, Key.LIMITS, "ctl.command:*", Key.IDENTITY, Key.SERVER, "lease:*"),
 }
 
 

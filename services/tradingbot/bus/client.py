@@ -37,15 +37,18 @@ class _Client(Redis):
                 raise asyncio.CancelledError
 
 
-def connect(url: SecretStr, *, client_name: str) -> Redis:
-    """A client that decodes answers to text and never repeats a command. Connects at its first command."""
+def connect(url: SecretStr, *, client_name: str, timeout_s: float = SOCKET_TIMEOUT_S) -> Redis:
+    """A client that decodes answers to text and never repeats a command. Connects at its first command.
+
+    ``timeout_s`` is real seconds, for connecting and for each command; a blocking read must stay below it.
+    """
     return _Client.from_url(
         url.get_secret_value(),
         client_name=client_name,
         decode_responses=True,
         encoding_errors="replace",  # a payload that is not UTF-8 must become a dead letter, not break the reader
-        socket_timeout=SOCKET_TIMEOUT_S,
-        socket_connect_timeout=SOCKET_TIMEOUT_S,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
         driver_info=None,  # CLIENT SETINFO is unknown to Redis 7.0, so no access rule could name it for both
     )

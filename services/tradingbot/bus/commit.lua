@@ -8,6 +8,8 @@ local COMMIT_TTL_MS = 10 * 60 * 1000
 -- Lua hands at most some 8,000 values to one call; what would need more is refused before anything is written.
 local MAX_VALUES = 7900
 local MODE_RANK = { NORMAL = 0, REDUCE_ONLY = 1, HALT = 2 }
+-- What names this very text; put in when it is loaded.
+local DIGEST = '@DIGEST@'
 
 local function text_of(number)
     return string.format('%.0f', number)
@@ -79,6 +81,19 @@ local function keep_level(key, tokens, at_ms)
     redis.call('HSET', key, 'tokens', string.format('%.17g', tokens), 'at_ms', text_of(at_ms))
 end
 
+-- Capacity, refill per second and reserve of a bucket: the caller's own or, where the operator has divided what
+-- several bots share, those of this bot's share per minute, with the reserve in the same proportion. An amount above
+-- the share waits until that much has come in. Read undeclared, like the mode keys. The same arithmetic as
+-- tradingbot.bus.buckets.under_share.
+local function under_share(key, amount, capacity, refill_per_s, reserve)
+    local per_min = whole(redis.call('HGET', 'ctl.limits', (string.gsub(key, '^bucket:', ''))) or nil)
+    if not per_min or per_min == 0 then
+        return capacity, refill_per_s, reserve, ''
+    end
+    local kept_back = math.max(0, math.min(reserve * per_min / capacity, per_min - amount))
+    return math.max(per_min, amount), per_min / 60, kept_back, text_of(per_min)
+end
+
 -- Milliseconds until `missing` tokens have come in.
 local function wait_ms_for(missing, refill_per_s)
     return math.ceil(missing / refill_per_s * 1000)
@@ -140,8 +155,9 @@ parts.take = {
     check = function(step, part)
         need_type(part.key, 'hash')
         need_right('HSET', part.key, 'tokens', '0')
-        local amount, capacity = tonumber(part.args[1]), tonumber(part.args[2])
-        local refill_per_s, reserve = tonumber(part.args[3]), tonumber(part.args[4])
+        local amount = tonumber(part.args[1])
+        local capacity, refill_per_s, reserve = under_share(part.key, amount, tonumber(part.args[2]),
+            tonumber(part.args[3]), tonumber(part.args[4]))
         local level = step.levels[part.key]
         if not level then
             local tokens, at_ms = level_of(part.key, step.now_ms, capacity, refill_per_s)
@@ -435,19 +451,22 @@ end
 
 -- ---------------------------------------------------------------- budgets and dead letters
 
--- keys: bucket; args: now in ms, amount, capacity, refill per second, reserve.
--- Answers {ms to wait (0 = taken), tokens left}.
+-- keys: bucket; args: now in ms, amount, capacity, refill per second, reserve, '1' to be told the share.
+-- Answers {ms to wait (0 = taken), tokens left} and, when asked, the share per minute in force ('' = the caller's own).
 local function take(keys, argv)
     need_type(keys[1], 'hash')
-    local amount, capacity = tonumber(argv[2]), tonumber(argv[3])
-    local refill_per_s, reserve = tonumber(argv[4]), tonumber(argv[5])
+    local amount = tonumber(argv[2])
+    local capacity, refill_per_s, reserve, share = under_share(keys[1], amount, tonumber(argv[3]), tonumber(argv[4]),
+        tonumber(argv[5]))
     local tokens, at_ms = level_of(keys[1], tonumber(argv[1]), capacity, refill_per_s)
+    local wait_ms = 0
     if tokens - amount < reserve then
-        local wait_ms = wait_ms_for(amount + reserve - tokens, refill_per_s)
-        return { text_of(math.max(1, wait_ms)), string.format('%.17g', tokens) }
+        wait_ms = math.max(1, wait_ms_for(amount + reserve - tokens, refill_per_s))
+    else
+        tokens = tokens - amount
+        keep_level(keys[1], tokens, at_ms)
     end
-    keep_level(keys[1], tokens - amount, at_ms)
-    return { '0', string.format('%.17g', tokens - amount) }
+    return { text_of(wait_ms), string.format('%.17g', tokens), argv[6] and share }
 end
 
 -- keys: dead-letter stream, audit stream, and to re-inject the original stream;
@@ -472,6 +491,30 @@ local function resolve_dead_letter(keys, argv)
     return id
 end
 
+-- ---------------------------------------------------------------- reading
+
+local function held(key)
+    local kind = type_of(key)
+    if kind == 'hash' then
+        return redis.call('HGETALL', key)
+    elseif kind == 'string' then
+        return redis.call('GET', key)
+    elseif kind == 'stream' then
+        return redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)
+    end
+    return false
+end
+
+-- args: names of keys, read undeclared because declaring one would need the right to write it.
+-- Answers {the library's digest, {what each key held at one moment}}: a hash whole, a string, a stream's newest entry.
+local function read(keys, argv)
+    local found = {}
+    for at, key in ipairs(argv) do
+        found[at] = held(key)
+    end
+    return { DIGEST, found }
+end
+
 redis.register_function('tb_commit_v1', commit)
 redis.register_function('tb_lease_acquire_v1', acquire_lease)
 redis.register_function('tb_lease_renew_v1', renew_lease)
@@ -480,3 +523,5 @@ redis.register_function('tb_control_v1', control)
 redis.register_function('tb_params_v1', params)
 redis.register_function('tb_take_v1', take)
 redis.register_function('tb_dead_letter_v1', resolve_dead_letter)
+-- A full server still answers what only reads.
+redis.register_function{ function_name = 'tb_read_v1', callback = read, flags = { 'no-writes' } }

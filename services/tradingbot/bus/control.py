@@ -109,6 +109,8 @@ class Applied:
     reason: str = ""
     spec_generation: int | None = None
     """The generation of the spec's key that is applied; None without one."""
+    spec_uid: str = ""
+    """The uid beside that generation: another resource that goes on with this Redis counts its own anew."""
     command_id: str = ""
     received_at: int | None = None
     """From here on nothing is sent."""

@@ -6,8 +6,10 @@ call theirs. Only the supervisor (locally) or the operator (in a cluster) loads 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -15,7 +17,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
 from tradingbot.bus.errors import bus_errors
-from tradingbot.bus.names import Key
+from tradingbot.bus.names import PAYLOAD_FIELD, Key
 
 LIBRARY = "tradingbot_v1"
 COMMIT = "tb_commit_v1"
@@ -26,10 +28,22 @@ LEASE_ACQUIRE = "tb_lease_acquire_v1"
 LEASE_RENEW = "tb_lease_renew_v1"
 LEASE_FREE = "tb_lease_free_v1"
 DEAD_LETTER = "tb_dead_letter_v1"
+READ = "tb_read_v1"
+
+
+@cache
+def library_digest() -> str:
+    """What names the text of this version's library; ``read_keys`` answers that of the one that is loaded."""
+    return hashlib.sha256(_text().encode()).hexdigest()
 
 
 def library_source() -> str:
     """The text of the library as it is loaded."""
+    return _text().replace("@DIGEST@", library_digest())
+
+
+@cache
+def _text() -> str:
     return resources.files("tradingbot.bus").joinpath("commit.lua").read_text(encoding="utf-8")
 
 
@@ -40,7 +54,16 @@ async def load_library(redis: Redis) -> None:
     CONFIG GET would show them the server's passwords.
     """
     await command(redis, "FUNCTION", "LOAD", "REPLACE", library_source())
-    if fsync := await _config(redis, "appendfsync"):
+    await note_server(redis)
+
+
+async def note_server(redis: Redis, *, known: str | None = None) -> None:
+    """Note what the services must know of the server and may not ask it, unless ``known`` (appendfsync) says the same.
+
+    A user without ``CONFIG GET`` notes nothing.
+    """
+    fsync = await _config(redis, "appendfsync")
+    if fsync and fsync != known:
         with bus_errors():
             await redis.hset(Key.SERVER, mapping={"appendfsync": fsync})
 
@@ -48,6 +71,59 @@ async def load_library(redis: Redis) -> None:
 async def call(redis: Redis, function: str, keys: Sequence[str], args: Sequence[str]) -> Any:
     """Call a function of the library; errors are ours (bus.errors)."""
     return await command(redis, "FCALL", function, str(len(keys)), *keys, *args)
+
+
+Held = dict[str, str] | str | tuple[str, dict[str, str]] | None
+"""What a key holds: a hash, a string, a stream's newest entry with its id, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Several keys as of one moment."""
+
+    digest: str
+    """Of the library that is loaded; compare with ``library_digest``."""
+    held: Mapping[str, Held]
+
+    def hash(self, key: str) -> dict[str, str]:
+        """A hash; empty when the key is absent or something else."""
+        found = self.held[key]
+        return found if isinstance(found, dict) else {}
+
+    def text(self, key: str) -> str | None:
+        """A string; None when the key is absent or something else."""
+        found = self.held[key]
+        return found if isinstance(found, str) else None
+
+    def newest(self, key: str) -> str | None:
+        """The payload of a stream's newest entry; None when there is none."""
+        found = self.held[key]
+        return found[1].get(PAYLOAD_FIELD) if isinstance(found, tuple) else None
+
+
+async def read_keys(redis: Redis, *keys: str) -> Reading:
+    """Read several keys as of one moment, in one round trip, whoever may write them.
+
+    Raises:
+        LibraryMissing: nobody has loaded the library (yet): Redis is new, or came back empty.
+    """
+    digest, found = await call(redis, READ, (), keys)
+    return Reading(digest=digest, held={key: _held(each) for key, each in zip(keys, found, strict=True)})
+
+
+def _held(found: Any) -> Held:
+    if not isinstance(found, list):
+        return None if found is None else str(found)
+    if not found:
+        return None  # a stream whose entries are all trimmed; an empty hash is an absent key
+    if isinstance(found[0], list):
+        entry_id, fields = found[0]
+        return str(entry_id), dict(_pairs(fields))
+    return dict(_pairs(found))
+
+
+def _pairs(flat: Sequence[str]) -> Iterator[tuple[str, str]]:
+    return zip(flat[::2], flat[1::2], strict=True)
 
 
 async def command(redis: Redis, *words: str) -> Any:

@@ -96,17 +96,18 @@ class Control:
     async def _obey(self, *, command_id: str = "", acks: Sequence[Ack] = ()) -> None:
         """Take in the modes as they are now, one reading at a time: an older one must not overrule a newer."""
         async with self._turning:
-            mode, generation = await self._read()
+            spec, mode = await self._read()
             if acks or mode != self._gate.mode:
-                applied, audits = self._observe(mode, generation, command_id=command_id)
+                applied, audits = self._observe(mode, spec, command_id=command_id)
                 await self._write(applied, audits, acks=acks)
 
-    async def _read(self) -> tuple[EffectiveMode, int | None]:
-        """The effective mode, and the generation of the spec's key."""
-        return await self._modes.read(), await self._modes.generation()
+    async def _read(self) -> tuple[tuple[int | None, str], EffectiveMode]:
+        """Generation and uid of the spec's key, and then the effective mode: no generation is called applied whose
+        mode was not read."""
+        return await self._modes.spec(), await self._modes.read()
 
     def _observe(
-        self, mode: EffectiveMode, generation: int | None, *, command_id: str
+        self, mode: EffectiveMode, spec: tuple[int | None, str], *, command_id: str
     ) -> tuple[Applied, tuple[AuditRecord, ...]]:
         """Turn the gate and say so, in one go: from here on nothing is sent that the mode forbids."""
         before, self._gate.mode = self._gate.mode, mode
@@ -116,7 +117,8 @@ class Control:
             source=mode.source,
             reason=mode.reason,
             command_id=command_id or self.applied.command_id,
-            spec_generation=generation,
+            spec_generation=spec[0],
+            spec_uid=spec[1],
         )
         self.applied = _carried(self.applied, stated, now_ms=now_ms)
         self._worker.wake.set()

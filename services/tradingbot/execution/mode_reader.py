@@ -38,8 +38,9 @@ class ModeReader:
         """
         return await read_modes(self._redis, file_mode=self.file_mode)
 
-    async def generation(self) -> int | None:
-        """The generation of the spec's key; None without one."""
+    async def spec(self) -> tuple[int | None, str]:
+        """Generation and uid of the spec's key; None and empty without one."""
         with bus_errors():
-            found: Any = await self._redis.hget(Key.MODE_SPEC, "generation")
-        return int(found) if found else None
+            found: Any = await self._redis.hmget(Key.MODE_SPEC, ["generation", "uid"])
+        generation, uid = found
+        return int(generation) if generation else None, uid or ""

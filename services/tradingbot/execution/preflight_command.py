@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tradingbot.bus.buckets import read_share
 from tradingbot.bus.client import connect
 from tradingbot.bus.errors import BusError
 from tradingbot.bus.params import read_params
@@ -47,23 +48,26 @@ async def preflight(environ: Mapping[str, str], *, clock: Clock | None = None) -
     clock = clock or SystemClock(settings.clock_anchor)
     params = load_params(environ)
     server: Server | None = None
+    share: int | None = None
     trouble: tuple[judge.Check, ...] = ()
     try:
         if no_bus:
             trouble = (judge.warning("redis", "no bot runs here yet: its Redis is judged when execution starts"),)
         else:
-            server, params = await _bus(settings, params)
+            server, params, share = await _bus(settings, params)
     except BusError as error:
         trouble = (judge.failed("redis", f"Redis does not answer: {error}; start it, or correct REDIS_URL"),)
     async with open_http(endpoints.http_url) as http:
         info = InfoClient(http, MemoryBudget(clock, capacity_per_min=settings.ip_weight_per_min))
-        report = await run_preflight(subject_of(settings, params, signer=signer), info=info, clock=clock, server=server)
+        subject = subject_of(settings, params, signer=signer, share=share)
+        report = await run_preflight(subject, info=info, clock=clock, server=server)
     return Report(trouble + report.checks)
 
 
-async def _bus(settings: ExecutionSettings, params: Params) -> tuple[Server, Params]:
-    """The server, and the parameters in force there (those of the environment while it holds none)."""
+async def _bus(settings: ExecutionSettings, params: Params) -> tuple[Server, Params, int | None]:
+    """The server, the parameters in force there (those of the environment while it holds none), and the bot's share
+    of the request weight."""
     async with connect(settings.redis_url, client_name="preflight") as redis:
         server = await server_of(redis, settings)
         found = await read_params(redis)
-        return server, found.params if found else params
+        return server, found.params if found else params, await read_share(redis)

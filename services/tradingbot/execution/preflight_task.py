@@ -11,7 +11,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from tradingbot.bus.commit import ActionStamp
+from tradingbot.bus.buckets import read_share
+from tradingbot.bus.commit import ActionStamp, HashPut
 from tradingbot.bus.errors import BusUnavailable, bus_errors
 from tradingbot.bus.library import check_server
 from tradingbot.bus.names import Key
@@ -74,8 +75,10 @@ class PreflightTask:
         return found.params
 
     async def _check(self, params: Params) -> Report:
+        signer = self._venue.signer.address if self._venue.signer else None
+        share = await read_share(self._bus.redis)
         return await run_preflight(
-            subject_of(self._settings, params, signer=self._venue.signer.address if self._venue.signer else None),
+            subject_of(self._settings, params, signer=signer, share=share),
             info=self._venue.info,
             clock=self._bus.clock,
             server=await server_of(self._bus.redis, self._settings),
@@ -106,18 +109,29 @@ class PreflightTask:
         await self._bus.commit(
             commit_id=f"preflight:{self._bus.ids.uuid()}",
             adds=(self._bus.audit(record, cycle_id=self._bus.cycle_id()),),
+            writes=(self._latest(report),),
         )
 
+    def _latest(self, report: Report) -> HashPut:
+        """The last report where whoever asks finds it without searching the log."""
+        details = report.details()
+        fields = {
+            "verdict": report.verdict.value,
+            "at_ms": str(self._bus.clock.now_ms()),
+            "checks": json.dumps(details["checks"]),
+        }
+        return HashPut(Key.LATEST_PREFLIGHT, fields)
 
-def subject_of(settings: ExecutionSettings, params: Params, *, signer: str | None) -> Subject:
-    """Who is about to trade what, from the settings."""
+
+def subject_of(settings: ExecutionSettings, params: Params, *, signer: str | None, share: int | None = None) -> Subject:
+    """Who is about to trade what, from the settings; ``share`` is what is left of the weight when bots share it."""
     return Subject(
         network=settings.hl_network,
         account=settings.hl_account_address or "",
         signer=signer,
         universe=settings.universe,
         params=params,
-        ip_weight_per_min=settings.ip_weight_per_min,
+        ip_weight_per_min=share or settings.ip_weight_per_min,
         accept_weak_durability=settings.redis_accept_weak_durability,
         vault=settings.hl_vault_address,
     )

@@ -53,7 +53,7 @@ async def run(process: Process) -> None:
     async with open_session(process, settings) as bus, open_http(url, timeout=HTTP_TIMEOUT) as http:
         per_min = settings.ip_weight_per_min
         shared = WeightBudget(bus.redis, capacity_per_min=per_min, clock=process.clock)
-        budget = PollingBudget(shared, per_min=per_min)
+        budget = PollingBudget(shared, per_min=per_min, in_force=lambda: shared.per_min)
         await MarketData(process, settings, bus, InfoClient(http, budget, attempts=1)).run()
 
 

@@ -54,7 +54,7 @@ async def run(process: Process) -> None:
     async with open_session(process, settings) as bus, open_http(endpoints.http_url) as http:
         per_min = settings.ip_weight_per_min
         shared = WeightBudget(bus.redis, capacity_per_min=per_min, clock=process.clock)
-        budget = PollingBudget(shared, per_min=per_min)
+        budget = PollingBudget(shared, per_min=per_min, in_force=lambda: shared.per_min)
         service = PortfolioState(
             bus,
             InfoClient(http, budget, attempts=READ_ATTEMPTS),

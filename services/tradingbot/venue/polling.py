@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from tradingbot.venue.budget import Budget
@@ -18,13 +19,14 @@ class PollingBudget:
 
     Args:
         inner: the budget that all requests of this address share.
-        per_min: its capacity, weight a minute.
+        per_min: its capacity, weight a minute, in which its reserves are counted.
+        in_force: the capacity as it is divided now, where that may change; by default ``per_min``.
     """
 
-    def __init__(self, inner: Budget, *, per_min: float) -> None:
+    def __init__(self, inner: Budget, *, per_min: float, in_force: Callable[[], float] | None = None) -> None:
         self._inner = inner
         self._reserve = TRADING_SHARE * per_min
-        self._rich = NUDGE_SHARE * per_min
+        self._in_force = in_force or (lambda: per_min)
 
     async def take(self, weight: float, *, reserve: float = 0.0) -> None:
         """Wait until ``weight`` can be taken and the reserve is still left, then take it."""
@@ -32,8 +34,10 @@ class PollingBudget:
 
     async def left(self) -> float:
         """What polling could take now."""
-        return max(0.0, await self._inner.left() - self._reserve)
+        left = await self._inner.left()
+        return max(0.0, left - TRADING_SHARE * self._in_force())
 
     async def is_rich(self) -> bool:
         """True when enough is left for a reconciliation that is not due yet."""
-        return await self._inner.left() >= self._rich
+        left = await self._inner.left()
+        return left >= NUDGE_SHARE * self._in_force()
