@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tradingbot.domain.static import Network
 from tradingbot_operator.names import MAX_NAME_LENGTH
-from tradingbot_operator.spec import RedisSpec, Strategy, TradingBotSpec
+from tradingbot_operator.spec import COIN, RedisSpec, Strategy, TradingBotSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +217,12 @@ _RISK = (
         message="no cap in caps may be above maxGross (without caps: BTC and ETH have 0.15)",
         path="spec.risk.caps",
         holds=lambda spec: all(cap <= spec.risk.max_gross for cap in spec.risk.caps.values()),
+    ),
+    Rule(
+        at="spec.risk",
+        cel=f"self.caps.all(coin, coin.matches('{COIN}'))",
+        message="caps has a name that no coin has",
+        path="spec.risk.caps",
     ),
     Rule(
         at="spec.risk.drawdown",

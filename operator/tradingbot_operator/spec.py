@@ -19,7 +19,9 @@ from tradingbot.domain.static import Network
 
 MAX_COINS = 64
 
-Coin = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9:_@/-]{0,31}$", max_length=32)]
+COIN = "^[A-Za-z0-9][A-Za-z0-9:_@/-]{0,31}$"
+
+Coin = Annotated[str, StringConstraints(pattern=COIN, max_length=32)]
 Address = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$", max_length=42)]
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^@\s]+$", max_length=512)]
 WsUrl = Annotated[str, StringConstraints(pattern=r"^wss?://[^@\s]+$", max_length=512)]

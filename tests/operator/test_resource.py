@@ -1,0 +1,154 @@
+"""A resource is read whole or refused with the fields that are wrong, and the spec's defaults are the domain's."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from support.operator_specs import ALLOWED, CHANGES, RULES, SCHEMA, Accepted, Refused, body, example, off_paper
+from tradingbot.domain.params import AiParams, ExecutionParams, Params, RiskParams
+from tradingbot.domain.static import StaticSettings
+from tradingbot_operator.params import params_of
+from tradingbot_operator.resource import InvalidSpec, parse
+from tradingbot_operator.rules import RULES as ALL_RULES
+from tradingbot_operator.spec import TradingBotSpec
+
+
+@pytest.mark.parametrize("name", ["tradingbot", "testnet", "mainnet"])
+def test_an_example_is_accepted_as_it_stands(name: str) -> None:
+    """A reader who forbids unknown fields finds nothing to forbid."""
+    assert parse(example(name), strict=True).name
+
+
+def test_no_example_sends_an_order_off_paper() -> None:
+    """Nothing that a default can do may cost money."""
+    assert all(parse(example(name)).spec.dry_run_in_force for name in ("testnet", "mainnet"))
+    assert not parse(example()).spec.dry_run_in_force
+
+
+def test_the_defaults_of_the_spec_are_those_of_the_domain() -> None:
+    """A bot in a cluster and one on a laptop have the same limits."""
+    assert params_of(TradingBotSpec()) == Params()
+    static = StaticSettings()
+    spec = TradingBotSpec()
+    assert spec.universe == static.universe
+    assert spec.cycle_seconds == static.cycle_seconds
+    assert spec.exchange.network is static.hl_network
+    assert spec.dry_run_in_force is static.dry_run
+
+
+@pytest.mark.parametrize("network", ["testnet", "mainnet"])
+def test_off_paper_a_bot_is_a_dry_run_unless_told_otherwise(network: str) -> None:
+    """As the services' own default has it."""
+    assert parse(body({"exchange": off_paper(network)})).spec.dry_run_in_force
+    assert StaticSettings(hl_network=network, hl_account_address="0x" + "1" * 40).dry_run
+
+
+def test_every_parameter_but_two_of_the_wire_can_be_set_by_the_spec() -> None:
+    """order_ttl_ms and max_start_delay_s guard the wire and stay as they are; all others have a field."""
+    spec = {
+        "risk": {
+            "maxGross": 0.5, "maxNet": 0.3, "caps": {"SOL": 0.2}, "defaultCap": 0.11, "turnoverCap": 0.2,
+            "drawdown": {"reduceOnly": 0.04, "halt": 0.05}, "haltAction": "Flatten", "maxDailyFeeBps": 7,
+            "allowShort": True, "externalPositions": "Reduce",
+        },
+        "execution": {
+            "slices": 2, "sliceIntervalSeconds": 5, "sliceTimeoutSeconds": 6, "priceGuardBps": 8,
+            "replaceOnce": False, "orderTif": "Ioc", "maxOrdersPerMinute": 9, "maxCancelsPerMinute": 10,
+            "minRebalanceWeight": 0.01, "flattenGuardBps": 11,
+        },
+        "ai": {"smoothAlpha": 0.9, "minConfidence": 0.1, "lowConfidenceScale": 0.2},
+    }  # fmt: skip
+    params, default = params_of(parse(body(spec), strict=True).spec), Params()
+    same = {
+        f"{group}.{name}"
+        for group, model in (("risk", RiskParams), ("execution", ExecutionParams), ("ai", AiParams))
+        for name in model.model_fields
+        if getattr(getattr(params, group), name) == getattr(getattr(default, group), name)
+    }
+    assert same == {"execution.order_ttl_ms", "execution.max_start_delay_s"}
+    assert params.risk.caps == {"SOL": 0.2}
+
+
+@pytest.mark.parametrize("case", [*RULES, *SCHEMA], ids=str)
+def test_a_spec_that_the_api_server_refuses_is_refused_by_the_operator_too(case: Refused) -> None:
+    """Another version's CRD may be installed; the field is named, its value is not."""
+    if not case.by_operator:
+        assert parse(body(case.spec)).spec
+        return
+    with pytest.raises(InvalidSpec) as refused:
+        parse(body(case.spec, name=case.bot))
+    assert any(path.startswith(case.path) for path in refused.value.paths), refused.value.paths
+
+
+@pytest.mark.parametrize("case", [*CHANGES], ids=str)
+def test_a_change_that_is_forbidden_is_a_good_spec_by_itself(case: Refused) -> None:
+    """So that what refuses it in the cluster is the rule about changes."""
+    assert parse(body(case.spec), strict=True)
+    assert parse(body(case.before), strict=True)
+
+
+@pytest.mark.parametrize("case", ALLOWED, ids=str)
+def test_a_change_that_is_allowed_is_a_good_spec(case: Accepted) -> None:
+    """Both ends of it."""
+    assert parse(body(case.before), strict=True)
+    assert parse(body(case.after), strict=True)
+
+
+def test_every_rule_with_a_python_half_has_a_case_that_breaks_it() -> None:
+    """And so has every rule about a change."""
+    broken = {rule.message for case in RULES for rule in _broken(case)}
+    assert {rule.message for rule in ALL_RULES if rule.holds} - broken == set()
+    spoken = [case.says for case in (*CHANGES, *RULES, *SCHEMA)]
+    silent = [rule.message for rule in ALL_RULES if not any(text in rule.message for text in spoken)]
+    assert silent == []
+
+
+def _broken(case: Refused) -> list[Any]:
+    spec = TradingBotSpec.model_validate(case.spec)
+    return [rule for rule in ALL_RULES if rule.holds and not rule.holds(spec)]
+
+
+def test_an_invalid_spec_names_its_fields_and_keeps_the_body() -> None:
+    """The operator still obeys its mode and its deletion; values stay out of the text."""
+    given = body({"mode": "HALT", "risk": {"maxGross": "0xsecret"}}, uid="u-1")
+    with pytest.raises(InvalidSpec) as refused:
+        parse(given)
+    assert refused.value.paths == ("spec.risk.maxGross",)
+    assert refused.value.body["spec"]["mode"] == "HALT"
+    assert "0xsecret" not in str(refused.value)
+
+
+def test_a_field_of_a_newer_version_is_ignored_by_the_operator() -> None:
+    """An operator that was rolled back goes on; one who renders from a file is told."""
+    given = body({"risk": {"maxGross": 0.3, "maxNet": 0.1, "tomorrow": 1}})
+    assert parse(given).spec.risk.max_gross == 0.3
+    with pytest.raises(InvalidSpec, match=r"spec\.risk\.tomorrow"):
+        parse(given, strict=True)
+
+
+def test_the_metadata_that_decides_something_is_read() -> None:
+    """Times are aware, annotations and finalizers are there even when the API server leaves them out."""
+    bare = parse(body({}))
+    assert (bare.annotations, bare.finalizers, bare.deleting, bare.paused, bare.runs) == ({}, (), False, False, True)
+    full = parse(
+        body(
+            {"redis": {"adopt": "01234567-89ab-cdef-0123-456789abcdef"}},
+            namespace="desk",
+            uid="u-2",
+            generation=7,
+            creationTimestamp="2026-11-22T20:00:00Z",
+            deletionTimestamp="2026-11-22T21:00:00Z",
+            annotations={"tradingbot.dev/pause": "true"},
+            finalizers=["tradingbot.dev/stop-trading"],
+            resourceVersion="42",
+        )
+    )
+    assert full.key == "desk/majors"
+    assert full.deletion_requested_at == datetime(2026, 11, 22, 21, tzinfo=UTC)
+    assert full.created_at == datetime(2026, 11, 22, 20, tzinfo=UTC)
+    assert (full.deleting, full.paused, full.runs, full.generation) == (True, True, False, 7)
+    assert full.bot_id == "01234567-89ab-cdef-0123-456789abcdef"
+    assert parse(body({}, uid="u-3")).bot_id == "u-3"
