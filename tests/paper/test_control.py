@@ -10,6 +10,7 @@ import pytest
 
 from paper.conftest import ALICE, ALICE_KEY
 from support.paper import Paper, SetPrices, Trader, order, paper_exchange
+from tradingbot.paper.server import create_app
 from tradingbot.runtime.clock import ManualClock
 
 SOL = 5
@@ -161,3 +162,16 @@ async def test_faults_are_set_listed_and_cleared_over_http(alice: Trader) -> Non
     later = await alice.post({"type": "allMids"}, "/info")
 
     assert (struck.status_code, later.status_code) == (429, 200)
+
+
+@pytest.mark.parametrize(("peer", "status"), [("127.0.0.1", 200), ("::1", 200), ("10.244.0.8", 403), ("odd", 403)])
+async def test_control_answers_this_machine_alone_wherever_the_exchange_listens(
+    paper: Paper, peer: str, status: int
+) -> None:
+    app = create_app(paper.venue, paper.running.hub)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app, client=(peer, 40_000)), base_url="http://paper"
+    ) as client:
+        assert (await client.get("/control/status")).status_code == status
+        assert (await client.post("/control/price", json={"coin": "SOL", "factor": 1.0})).status_code == status
+        assert (await client.post("/info", json={"type": "meta"})).status_code == 200

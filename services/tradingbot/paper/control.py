@@ -1,11 +1,12 @@
 """``/control``: troubles on request, money and positions by hand, and the log that tests and ``verify`` trust.
 
-The venue has nothing like it. It answers on the same port, which is why the exchange listens on the loopback
-interface unless it is told otherwise.
+The venue has nothing like it. It answers on the same port, but to this machine alone, wherever the exchange listens:
+whoever may trade must not be able to move prices. In a cluster it is reached by port-forward or exec.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Callable
 from decimal import Decimal
@@ -122,6 +123,8 @@ def control_routes(venue: Venue, hub: Hub) -> list[BaseRoute]:
 
 def _guarded(handler: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
     async def answer(request: HttpRequest) -> Response:
+        if not _is_local(request):
+            return _json({"error": "/control answers this machine alone: use kubectl port-forward or exec"}, 403)
         try:
             found: Response = await handler(request)
         except (ValidationError, ValueError) as error:
@@ -131,6 +134,14 @@ def _guarded(handler: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], A
         return found
 
     return answer
+
+
+def _is_local(request: HttpRequest) -> bool:
+    """Whether the connection comes over the loopback interface."""
+    try:
+        return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
 
 
 def _json(content: Any, status: int = 200) -> Response:
