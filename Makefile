@@ -1,5 +1,6 @@
 # make up      install what is needed and trade on the paper exchange; Ctrl-C stops it cleanly
 # make test    install what the tests need and run them all
+# make kind-up start a kind cluster with the operator and a bot; make e2e tests it all there
 #
 # A fresh machine needs Python 3.11 or newer, make and git. Everything goes into .venv; a second run installs nothing.
 
@@ -16,11 +17,19 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 ARGS ?=
 TESTS ?= tests
 
-.PHONY: up test install lint types contracts format lock schemas clean help
+# What make image, kind-up and e2e work with; each may come from the environment.
+export TRADINGBOT_IMAGE ?= tradingbot:dev
+export REDIS_IMAGE ?= redis:7.0-bookworm
+export KIND_CLUSTER_NAME ?= kind
+BASE := $(if $(TRADINGBOT_BASE_IMAGE),--build-arg BASE=$(TRADINGBOT_BASE_IMAGE))
+CHART := charts/tradingbot-operator
+NAMESPACE ?= tradingbot
+
+.PHONY: up test install lint types contracts format lock schemas image kind-up kind-down e2e clean help
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
 up: $(VENV)/.runtime ## Install what is needed and trade on the paper exchange (ARGS="--speed 30 --cycles 10")
 	@$(BIN)/tradingbot up $(ARGS)
@@ -34,6 +43,8 @@ lint: $(VENV)/.dev ## Style, formatting and the rules of this project
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m tradingbot.replay.invariants.seam
+	@if command -v helm >/dev/null; then helm lint --strict --quiet $(CHART); \
+	else echo "no helm here: the chart was not linted"; fi
 
 types: $(VENV)/.dev ## Strict types
 	$(BIN)/mypy
@@ -45,14 +56,30 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
 
-schemas: $(VENV)/.dev ## Write docs/schemas, docs/settings.md and .env.example from the code
+schemas: $(VENV)/.dev ## Write from the code: docs/schemas, docs/settings.md, .env.example, crds, the chart's README
 	$(BIN)/python -m tradingbot.local.generated
+	$(BIN)/python -m tradingbot_operator.crd
+	$(BIN)/python charts/readme.py
 
 lock: $(VENV)/.uv ## Resolve all dependencies anew into requirements/*.lock
 	$(COMPILE) pyproject.toml $(EXTRAS) -o requirements/runtime.lock
 	$(COMPILE) pyproject.toml $(IMAGE_EXTRAS) -c requirements/runtime.lock -o requirements/image.lock
 	$(COMPILE) --group build -o requirements/build.lock
 	$(COMPILE) pyproject.toml $(EXTRAS) --extra operator --group test --group lint --group build -c requirements/runtime.lock -o requirements/dev.lock
+
+image: ## Build the image; load it where a kind cluster runs
+	docker build $(BASE) --tag $(TRADINGBOT_IMAGE) .
+	@if command -v kind >/dev/null && kind get clusters 2>/dev/null | grep -qx "$(KIND_CLUSTER_NAME)"; then \
+		kind load docker-image --name "$(KIND_CLUSTER_NAME)" $(TRADINGBOT_IMAGE); fi
+
+kind-up: ## A kind cluster if there is none (KIND_NODE_IMAGE), the operator in it, and a bot on paper
+	@charts/kind-up
+
+kind-down: ## Delete the kind cluster that KIND_CLUSTER_NAME names
+	kind delete cluster --name "$(KIND_CLUSTER_NAME)"
+
+e2e: $(VENV)/.dev ## Test it all on a kind cluster; makes one if there is none
+	@$(BIN)/python -m pytest -q e2e $(ARGS)
 
 clean: ## Remove the environment and caches; data folders stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
