@@ -15,7 +15,7 @@ import typer
 from pydantic import ValidationError
 
 from tradingbot.bus.client import BLOCK_MS
-from tradingbot.bus.control import issue, read_applied, read_modes
+from tradingbot.bus.control import Applied, issue, read_applied, read_modes
 from tradingbot.bus.dead_letters import drop_dead_letter, list_dead_letters, retry_dead_letter, show_dead_letter
 from tradingbot.bus.errors import bus_errors
 from tradingbot.bus.names import PAYLOAD_FIELD, Key, Stream
@@ -24,10 +24,10 @@ from tradingbot.commands.config import AsJson, EnvFile, find_env_file
 from tradingbot.commands.local import DataDir
 from tradingbot.domain.cycles import from_ms
 from tradingbot.domain.envelope import Message
-from tradingbot.domain.errors import Permanent
-from tradingbot.domain.messages import AuditRecord, Command, ControlCommand
-from tradingbot.domain.modes import ModeSource
-from tradingbot.local.access import Access, find_bot
+from tradingbot.domain.errors import Permanent, Temporary
+from tradingbot.domain.messages import AuditRecord, Command, ControlCommand, StateSnapshot
+from tradingbot.domain.modes import Mode, ModeSource
+from tradingbot.local.access import Access, NoBot, find_bot
 from tradingbot.local.environment import read_environment
 from tradingbot.runtime.clock import Ids
 
@@ -35,12 +35,25 @@ ctl = typer.Typer(no_args_is_help=True, help="Halt, resume, change parameters, s
 dlq = typer.Typer(no_args_is_help=True, help="Look at messages that could not be handled; retry or drop them.")
 
 Reason = Annotated[str, typer.Argument(help="Why, for the record.")]
+UntilGeneration = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="End by itself when the resource's mode of generation N has reached the bus.",
+    ),
+]
+SaidBy = Annotated[str, typer.Option("--by", help="Who says it, for the record. Default: this account's name.")]
 _ACK_TIMEOUT_S = 20.0
 _POLL_S = 0.05
 
 
 class BadInput(Permanent):
     """What was typed cannot be used."""
+
+
+class NoSnapshot(Temporary):
+    """The mirror of the venue is not there, or too old to be shown."""
 
 
 class NotAcknowledged(Permanent):
@@ -55,56 +68,79 @@ async def _bot(data_dir: Path | None, env_file: Path | None, *, operator: bool =
         yield access
 
 
-def _command(command: Command, reason: str = "", **more: Any) -> ControlCommand:
+def _command(command: Command, reason: str = "", *, by: str = "", **more: Any) -> ControlCommand:
     return ControlCommand(
         command=command,
         command_id=Ids().uuid(),
         source=ModeSource.PERSON,
         reason=reason,
-        issued_by=getpass.getuser(),
+        issued_by=by or getpass.getuser(),
         **more,
     )
 
 
 async def _issue(access: Access, command: ControlCommand) -> None:
-    await issue(access.redis, command, now_ms=access.clock.now_ms(), bot_id=await access.bot_id())
+    await issue(access.redis, command, now_ms=access.clock.now_ms(), bot_id=await _bot_id(access))
+
+
+async def _bot_id(access: Access) -> str:
+    """The bus's bot; before anybody has used the bus the one that the environment names, as in a service's pod."""
+    try:
+        return await access.bot_id()
+    except NoBot:
+        if named := os.environ.get("BOT_ID"):
+            return named
+        raise
 
 
 @ctl.command("halt")
-def halt(reason: Reason = "", *, data_dir: DataDir = None, env_file: EnvFile = None) -> None:
+def halt(
+    reason: Reason = "",
+    *,
+    until_generation: UntilGeneration = None,
+    by: SaidBy = "",
+    data_dir: DataDir = None,
+    env_file: EnvFile = None,
+) -> None:
     """Cancel every open order and place none; waits until execution says that nothing can come any more."""
-    _run(_mode(Command.HALT, reason, data_dir, env_file))
+    _run(_mode(_command(Command.HALT, reason, by=by, until_generation=until_generation), data_dir, env_file))
 
 
 @ctl.command("reduce-only")
-def reduce_only(reason: Reason = "", *, data_dir: DataDir = None, env_file: EnvFile = None) -> None:
+def reduce_only(
+    reason: Reason = "",
+    *,
+    until_generation: UntilGeneration = None,
+    by: SaidBy = "",
+    data_dir: DataDir = None,
+    env_file: EnvFile = None,
+) -> None:
     """Let positions shrink, never grow."""
-    _run(_mode(Command.REDUCE_ONLY, reason, data_dir, env_file))
+    _run(_mode(_command(Command.REDUCE_ONLY, reason, by=by, until_generation=until_generation), data_dir, env_file))
 
 
 @ctl.command("resume")
-def resume(reason: Reason = "", *, data_dir: DataDir = None, env_file: EnvFile = None) -> None:
+def resume(reason: Reason = "", *, by: SaidBy = "", data_dir: DataDir = None, env_file: EnvFile = None) -> None:
     """Lift your own halt or reduce-only; those of the breaker and of the resource stay."""
-    _run(_mode(Command.RESUME, reason, data_dir, env_file))
+    _run(_mode(_command(Command.RESUME, reason, by=by), data_dir, env_file))
 
 
-async def _mode(command: Command, reason: str, data_dir: Path | None, env_file: Path | None) -> None:
+async def _mode(said: ControlCommand, data_dir: Path | None, env_file: Path | None) -> None:
     async with _bot(data_dir, env_file) as access:
-        said, started_s, issued_ms = _command(command, reason), access.clock.real_s(), access.clock.now_ms()
+        started_s, issued_ms = access.clock.real_s(), access.clock.now_ms()
         await _issue(access, said)
         mode = await read_modes(access.redis)
         typer.echo(f"mode {mode.mode} by {mode.source}{f': {mode.reason}' if mode.reason else ''}")
-        if command is Command.HALT:
-            await _until_acknowledged(access, started_s, command_id=said.command_id, issued_ms=issued_ms)
+        if said.command is Command.HALT:
+            await _until_acknowledged(access, said, started_s=started_s, issued_ms=issued_ms)
 
 
-async def _until_acknowledged(access: Access, started_s: float, *, command_id: str, issued_ms: int) -> None:
+async def _until_acknowledged(access: Access, said: ControlCommand, *, started_s: float, issued_ms: int) -> None:
     """Wait for the acknowledgement of this very command: that of an earlier HALT may still stand there."""
     deadline_s = access.clock.real_s() + _ACK_TIMEOUT_S
     while access.clock.real_s() < deadline_s:
         applied = await read_applied(access.redis)
-        ours = applied is not None and (applied.command_id == command_id or (applied.received_at or 0) >= issued_ms)
-        if applied is not None and ours and applied.mode == "HALT" and applied.acked_at is not None:
+        if applied is not None and _acknowledges(applied, said, issued_ms=issued_ms):
             took_s = access.clock.real_s() - started_s
             typer.echo(f"acknowledged after {took_s:.2f} s: no order is open, and none can come any more")
             return
@@ -112,6 +148,14 @@ async def _until_acknowledged(access: Access, started_s: float, *, command_id: s
     raise NotAcknowledged(
         f"HALT is written, but execution has not acknowledged it within {_ACK_TIMEOUT_S:g} s: `tradingbot ctl status`"
     )
+
+
+def _acknowledges(applied: Applied, said: ControlCommand, *, issued_ms: int) -> bool:
+    """Whether execution's stamps are about this HALT, or about the spec's own, to which it gives way."""
+    if applied.mode is not Mode.HALT or applied.acked_at is None:
+        return False
+    gave_way = said.until_generation is not None and (applied.spec_generation or 0) >= said.until_generation
+    return gave_way or applied.command_id == said.command_id or (applied.received_at or 0) >= issued_ms
 
 
 @ctl.command("set")
@@ -204,6 +248,33 @@ async def _status(as_json: bool, data_dir: Path | None, env_file: Path | None) -
     for name, value in facts.items():
         shown = " ".join(f"{key}={each}" for key, each in value.items()) if isinstance(value, dict) else value
         typer.echo(f"{name:<12}{'—' if shown in {None, ''} else shown}")
+
+
+@ctl.command("orders")
+def orders(*, as_json: AsJson = False, data_dir: DataDir = None, env_file: EnvFile = None) -> None:
+    """Show the orders that are open at the venue, as of the last reconciliation with it."""
+    _run(_orders(as_json, data_dir, env_file))
+
+
+async def _orders(as_json: bool, data_dir: Path | None, env_file: Path | None) -> None:  # noqa: FBT001
+    async with _bot(data_dir, env_file) as access:
+        with bus_errors():
+            raw: Any = await access.redis.get(Key.LATEST_SNAPSHOT)
+    if raw is None:
+        raise NoSnapshot("open orders are not known: portfolio_state has written no snapshot lately")
+    snapshot = Message[StateSnapshot].read(raw).data
+    if as_json:
+        kept = snapshot.model_dump(mode="json", include={"open_orders", "asof_ms"})
+        typer.echo(json.dumps(kept, indent=2))
+        return
+    for each in snapshot.open_orders:
+        whose = " foreign" if each.foreign else ""
+        kind = " reduce-only" if each.reduce_only else ""
+        typer.echo(
+            f"{each.symbol:<8} {each.side:<5} {each.qty:>14f} @ {each.px:<12f} "
+            f"{each.exchange_order_id:<14} {each.client_order_id or each.cloid or '—'}{kind}{whose}"
+        )
+    typer.echo(f"{len(snapshot.open_orders)} open orders at {from_ms(snapshot.asof_ms):%Y-%m-%d %H:%M:%S}Z")
 
 
 StreamArgument = Annotated[Stream, typer.Argument(help="The stream that the entry came from.")]
