@@ -50,6 +50,7 @@ AT_CREATION: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "one URL of two": (TESTNET, {"exchange": {"httpUrl": "http://x.y.svc"}}, "httpUrl and wsUrl belong together"),
     "a model in this version": (EXAMPLE, {"ai": {"strategy": "llm"}}, "strategy must be baseline"),
     "net above gross": (EXAMPLE, {"risk": {"maxNet": 0.5}}, "maxNet must not be above maxGross"),
+    "a cap of no coin": (EXAMPLE, {"risk": {"caps": {"B TC": 0.1}}}, "caps has a name that no coin has"),
     "a cap above gross": (EXAMPLE, {"risk": {"caps": {"BTC": 0.5}}}, "no cap in caps may be above maxGross"),
     "a default cap above gross": (EXAMPLE, {"risk": {"defaultCap": 0.5}}, "defaultCap must not be above maxGross"),
     "a halt before the restriction": (
