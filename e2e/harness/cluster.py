@@ -23,11 +23,19 @@ def find_or_create() -> Kubectl:
     if NAME not in _run("kind", "get", "clusters").split():
         chosen = ["--image", NODE_IMAGE] if NODE_IMAGE else []
         _run("kind", "create", "cluster", "--name", NAME, "--wait", "180s", *chosen)
+    client = Kubectl(f"kind-{NAME}")
     if LOAD != "never":
         _load(IMAGE)
-    if not _run("docker", "exec", f"{NAME}-control-plane", "crictl", "images", "--quiet", REDIS_IMAGE).strip():
+    if not _has(client, REDIS_IMAGE):
         _load(REDIS_IMAGE)
-    return Kubectl(f"kind-{NAME}")
+    return client
+
+
+def _has(client: Kubectl, image: str) -> bool:
+    """Whether every node says that it has the image."""
+    nodes = client.json("get", "nodes")["items"]
+    known = [{name for each in node["status"]["images"] for name in each.get("names", [])} for node in nodes]
+    return all(any(name.endswith(f"/{image}") for name in names) for names in known)
 
 
 def _load(image: str) -> None:
