@@ -18,12 +18,16 @@ ARGS ?=
 TESTS ?= tests
 
 # What make image, kind-up and e2e work with; each may come from the environment.
-export TRADINGBOT_IMAGE ?= tradingbot:dev
-export REDIS_IMAGE ?= redis:7.0-bookworm
-export KIND_CLUSTER_NAME ?= kind
+TRADINGBOT_IMAGE ?= tradingbot:dev
+REDIS_IMAGE ?= redis:7.0-bookworm
+CLUSTER := $(or $(KIND_CLUSTER_NAME),kind)
+NAMESPACE ?= tradingbot
+KIND := TRADINGBOT_IMAGE="$(TRADINGBOT_IMAGE)" REDIS_IMAGE="$(REDIS_IMAGE)" KIND_CLUSTER_NAME="$(CLUSTER)" \
+	NAMESPACE="$(NAMESPACE)"
+E2E := E2E_IMAGE="$(TRADINGBOT_IMAGE)" E2E_REDIS_IMAGE="$(REDIS_IMAGE)" E2E_NODE_IMAGE="$(KIND_NODE_IMAGE)" \
+	KIND_CLUSTER_NAME="$(CLUSTER)"
 BASE := $(if $(TRADINGBOT_BASE_IMAGE),--build-arg BASE=$(TRADINGBOT_BASE_IMAGE))
 CHART := charts/tradingbot-operator
-NAMESPACE ?= tradingbot
 
 .PHONY: up test install lint types contracts format lock schemas image kind-up kind-down e2e clean help
 .DEFAULT_GOAL := help
@@ -69,17 +73,17 @@ lock: $(VENV)/.uv ## Resolve all dependencies anew into requirements/*.lock
 
 image: ## Build the image; load it where a kind cluster runs
 	docker build $(BASE) --tag $(TRADINGBOT_IMAGE) .
-	@if command -v kind >/dev/null && kind get clusters 2>/dev/null | grep -qx "$(KIND_CLUSTER_NAME)"; then \
-		kind load docker-image --name "$(KIND_CLUSTER_NAME)" $(TRADINGBOT_IMAGE); fi
+	@if command -v kind >/dev/null && kind get clusters 2>/dev/null | grep -qx "$(CLUSTER)"; then \
+		kind load docker-image --name "$(CLUSTER)" $(TRADINGBOT_IMAGE); fi
 
 kind-up: ## A kind cluster if there is none (KIND_NODE_IMAGE), the operator in it, and a bot on paper
-	@charts/kind-up
+	@$(KIND) charts/kind-up
 
 kind-down: ## Delete the kind cluster that KIND_CLUSTER_NAME names
-	kind delete cluster --name "$(KIND_CLUSTER_NAME)"
+	kind delete cluster --name "$(CLUSTER)"
 
-e2e: $(VENV)/.dev ## Test it all on a kind cluster; makes one if there is none
-	@$(BIN)/python -m pytest -q e2e $(ARGS)
+e2e: $(VENV)/.dev image ## Test it all on a kind cluster; makes one if there is none
+	@$(E2E) $(BIN)/python -m pytest -q e2e $(ARGS)
 
 clean: ## Remove the environment and caches; data folders stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
