@@ -68,12 +68,12 @@ DEFAULT_RESOURCES: Mapping[Component, Resources] = {
     "portfolio-state": _SERVICE_SIZE,
     "ai-decision": _SERVICE_SIZE,
     "risk-engine": _SERVICE_SIZE,
-    "execution": _SERVICE_SIZE,
+    "execution": Resources(requests=Amounts(cpu="10m", memory="96Mi"), limits=Amounts(memory="256Mi")),
     "monitor": Resources(requests=Amounts(cpu="10m", memory="64Mi"), limits=Amounts(memory="256Mi")),
     "redis": Resources(requests=Amounts(cpu="20m", memory="128Mi"), limits=Amounts(memory="512Mi")),
     "paper": Resources(requests=Amounts(cpu="20m", memory="96Mi"), limits=Amounts(memory="384Mi")),
 }
-"""A service holds about 45 MB. No limit of CPU: a throttled cancel is worse than a busy node."""
+"""A service holds 45 to 80 MB. No limit of CPU: a throttled cancel is worse than a busy node."""
 
 _CLUSTER_DNS: EgressRule = {
     "to": [

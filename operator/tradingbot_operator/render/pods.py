@@ -9,7 +9,6 @@ from typing import Any
 from tradingbot_operator import names
 from tradingbot_operator.render.context import Context
 from tradingbot_operator.render.manifest import Manifest, manifest
-from tradingbot_operator.render.quantity import canonical
 from tradingbot_operator.resource import Bot
 from tradingbot_operator.settings import Component
 
@@ -111,7 +110,7 @@ def volume_claim(bot: Bot, context: Context, *, name: str, component: Component,
     """A volume for one pod; one that is retained has no owner and outlives the bot."""
     spec: dict[str, Any] = {
         "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": canonical(storage)}},
+        "resources": {"requests": {"storage": storage}},
     }
     if context.settings.storage_class is not None:
         spec["storageClassName"] = context.settings.storage_class
@@ -125,11 +124,7 @@ def resources(bot: Bot, context: Context, component: Component) -> dict[str, dic
     own = bot.spec.resources.of(component)
     requests = {**base.requests.manifest(), **(own.requests if own else {})}
     limits = {**base.limits.manifest(), **(own.limits if own else {})}
-    return {
-        part: {name: canonical(value) for name, value in values.items()}
-        for part, values in (("requests", requests), ("limits", limits))
-        if values
-    }
+    return {part: values for part, values in (("requests", requests), ("limits", limits)) if values}
 
 
 def secret_variable(name: str, *, secret: str, key: str) -> dict[str, Any]:
