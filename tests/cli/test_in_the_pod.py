@@ -95,6 +95,18 @@ def test_a_halt_that_the_spec_has_overtaken_is_acknowledged_by_the_specs_own(val
     assert "execution has not acknowledged it" in str(later.exception)
 
 
+def test_reduce_only_waits_for_its_acknowledgement_when_asked_to(valkey_server: Server) -> None:
+    """A stricter mode that is acknowledged already holds it too."""
+    applied = Applied(mode=Mode.HALT, spec_generation=4, received_at=1, cancelled_at=2, acked_at=3).put()
+    with valkey_server.admin() as admin:
+        admin.hset(applied.key, mapping=dict(applied.fields))
+
+    done = run("ctl", "reduce-only", "--wait", "--until-generation", "4")
+    assert "acknowledged after" in done.output
+    assert "no order that could grow a position" in done.output
+    assert "has not acknowledged it" in str(run("ctl", "reduce-only", "--wait").exception)
+
+
 def test_resume_lifts_the_persons_halt(valkey_server: Server) -> None:
     """The other half of `kubectl tradingbot resume`."""
     run("ctl", "halt", "--until-generation", "9")

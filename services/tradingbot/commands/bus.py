@@ -43,7 +43,12 @@ UntilGeneration = Annotated[
         help="End by itself when the resource's mode of generation N has reached the bus.",
     ),
 ]
+Wait = Annotated[bool, typer.Option("--wait", help="Return when execution has acknowledged it.")]
 SaidBy = Annotated[str, typer.Option("--by", help="Who says it, for the record. Default: this account's name.")]
+_PROMISES = {
+    Command.HALT: "no order is open, and none can come any more",
+    Command.REDUCE_ONLY: "no order that could grow a position is open, and none can come any more",
+}
 _ACK_TIMEOUT_S = 20.0
 _POLL_S = 0.05
 
@@ -103,20 +108,23 @@ def halt(
     env_file: EnvFile = None,
 ) -> None:
     """Cancel every open order and place none; waits until execution says that nothing can come any more."""
-    _run(_mode(_command(Command.HALT, reason, by=by, until_generation=until_generation), data_dir, env_file))
+    said = _command(Command.HALT, reason, by=by, until_generation=until_generation)
+    _run(_mode(said, data_dir, env_file, wait=True))
 
 
 @ctl.command("reduce-only")
 def reduce_only(
     reason: Reason = "",
     *,
+    wait: Wait = False,
     until_generation: UntilGeneration = None,
     by: SaidBy = "",
     data_dir: DataDir = None,
     env_file: EnvFile = None,
 ) -> None:
     """Let positions shrink, never grow."""
-    _run(_mode(_command(Command.REDUCE_ONLY, reason, by=by, until_generation=until_generation), data_dir, env_file))
+    said = _command(Command.REDUCE_ONLY, reason, by=by, until_generation=until_generation)
+    _run(_mode(said, data_dir, env_file, wait=wait))
 
 
 @ctl.command("resume")
@@ -125,13 +133,13 @@ def resume(reason: Reason = "", *, by: SaidBy = "", data_dir: DataDir = None, en
     _run(_mode(_command(Command.RESUME, reason, by=by), data_dir, env_file))
 
 
-async def _mode(said: ControlCommand, data_dir: Path | None, env_file: Path | None) -> None:
+async def _mode(said: ControlCommand, data_dir: Path | None, env_file: Path | None, *, wait: bool = False) -> None:
     async with _bot(data_dir, env_file) as access:
         started_s, issued_ms = access.clock.real_s(), access.clock.now_ms()
         await _issue(access, said)
         mode = await read_modes(access.redis)
         typer.echo(f"mode {mode.mode} by {mode.source}{f': {mode.reason}' if mode.reason else ''}")
-        if said.command is Command.HALT:
+        if wait:
             await _until_acknowledged(access, said, started_s=started_s, issued_ms=issued_ms)
 
 
@@ -142,17 +150,17 @@ async def _until_acknowledged(access: Access, said: ControlCommand, *, started_s
         applied = await read_applied(access.redis)
         if applied is not None and _acknowledges(applied, said, issued_ms=issued_ms):
             took_s = access.clock.real_s() - started_s
-            typer.echo(f"acknowledged after {took_s:.2f} s: no order is open, and none can come any more")
+            typer.echo(f"acknowledged after {took_s:.2f} s: {_PROMISES[said.command]}")
             return
         await access.clock.sleep_real(_POLL_S)
     raise NotAcknowledged(
-        f"HALT is written, but execution has not acknowledged it within {_ACK_TIMEOUT_S:g} s: `tradingbot ctl status`"
+        f"{said.command} is written, but execution has not acknowledged it within {_ACK_TIMEOUT_S:g} s: `tradingbot ctl status`"
     )
 
 
 def _acknowledges(applied: Applied, said: ControlCommand, *, issued_ms: int) -> bool:
-    """Whether execution's stamps are about this HALT, or about the spec's own, to which it gives way."""
-    if applied.mode is not Mode.HALT or applied.acked_at is None:
+    """Whether execution's stamps are about this command, or about the spec's own, to which it gives way."""
+    if applied.mode.rank < Mode(said.command).rank or applied.acked_at is None:
         return False
     gave_way = said.until_generation is not None and (applied.spec_generation or 0) >= said.until_generation
     return gave_way or applied.command_id == said.command_id or (applied.received_at or 0) >= issued_ms
