@@ -305,11 +305,9 @@ async def open_session(process: Process, settings: SessionSettings) -> AsyncIter
     """
     redis = connect(settings.redis_url, client_name=process.service)
     session = BusSession(process, redis, bot_id=settings.bot_id, cycle_seconds=settings.cycle_seconds)
-    identity = {
-        "bot_id": settings.bot_id,
-        "network": str(settings.hl_network),
-        "account": (settings.hl_account_address or "").lower(),
-    }
+    identity = identity_of(
+        bot_id=settings.bot_id, network=str(settings.hl_network), account=settings.hl_account_address
+    )
     try:
         await unless_stopped(process.stop, _prepare(session, identity))
         renewals = asyncio.create_task(session.lease.run(), name="lease")
@@ -349,6 +347,11 @@ async def _prepare(session: BusSession, identity: Mapping[str, str]) -> None:
             session.process.log.warning("waiting_for_redis", error=str(error))
             await session.clock.sleep_real(_RETRY_MAX_S * session.ids.uniform(0.5, 1.0))
     await session.lease.acquire()
+
+
+def identity_of(*, bot_id: str, network: str, account: str | None) -> dict[str, str]:
+    """What ``bot.identity`` holds of a bot."""
+    return {"bot_id": bot_id, "network": str(network), "account": (account or "").lower()}
 
 
 async def check_identity(redis: Redis, identity: Mapping[str, str]) -> None:

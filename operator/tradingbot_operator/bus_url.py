@@ -1,0 +1,104 @@
+"""How the operator reaches a bot's Redis: by the password that it derives, or by the URL in a Secret of the bot's.
+
+Of Secrets nothing else is ever read. A URL is kept until Redis refuses its password.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol
+
+from pydantic import SecretStr
+from redis.asyncio.connection import parse_url
+
+from tradingbot.bus.names import OPERATOR
+from tradingbot.domain.errors import Permanent
+from tradingbot_operator.names import REDIS, child
+from tradingbot_operator.resource import Bot
+
+PORT: Final = 6379
+Address = Callable[[Bot], tuple[str, int]]
+"""Host and port of a bot's own Redis."""
+
+
+class UrlError(Permanent):
+    """The Secret with the URL cannot be used; its content is never shown."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Passwords(Protocol):
+    """What derives the passwords (``keys.MasterKey``)."""
+
+    def password(self, bot_id: str, user: str) -> str: ...
+
+
+class Reads(Protocol):
+    """What reads one object (``kube.Kube``)."""
+
+    def get(self, api_version: str, kind: str, namespace: str, name: str) -> Awaitable[Mapping[str, Any] | None]: ...
+
+
+def in_cluster(bot: Bot) -> tuple[str, int]:
+    """Where a bot's own Redis is reached from inside the cluster."""
+    return f"{child(bot.name, REDIS)}.{bot.namespace}.svc", PORT
+
+
+class UrlSource:
+    """The URL of each bot's Redis."""
+
+    def __init__(self, *, passwords: Passwords, kube: Reads, address: Address = in_cluster) -> None:
+        self._passwords = passwords
+        self._kube = kube
+        self._address = address
+        self._kept: dict[str, SecretStr] = {}
+
+    async def url_of(self, bot: Bot) -> SecretStr:
+        """The URL.
+
+        Raises:
+            UrlError: the Secret or its field is missing, is no URL, or may not be read.
+        """
+        if bot.spec.redis.url_secret_ref is None:
+            host, port = self._address(bot)
+            return SecretStr(f"redis://{OPERATOR}:{self._passwords.password(bot.bot_id, OPERATOR)}@{host}:{port}/0")
+        if bot.uid not in self._kept:
+            self._kept[bot.uid] = await self._read(bot)
+        return self._kept[bot.uid]
+
+    def forget(self, bot: Bot) -> bool:
+        """Read the Secret again at the next use; False when there is none, so that nothing can have changed."""
+        return self._kept.pop(bot.uid, None) is not None
+
+    def look_at(self, bot: Bot) -> str:
+        """The command that shows a person how the bot's Redis is."""
+        if ref := bot.spec.redis.url_secret_ref:
+            return f"kubectl -n {bot.namespace} get secret {ref.name}"
+        return f"kubectl -n {bot.namespace} describe pod {child(bot.name, REDIS)}-0"
+
+    async def _read(self, bot: Bot) -> SecretStr:
+        ref = bot.spec.redis.url_secret_ref
+        assert ref is not None
+        where = f"Secret {ref.name} of spec.redis.urlSecretRef"
+        try:
+            secret = await self._kube.get("v1", "Secret", bot.namespace, ref.name)
+        except Permanent as error:
+            text = f"the operator may not read {where}: add it to the chart's value redisUrlSecrets ({error})"
+            raise UrlError(text, reason="SecretForbidden") from error
+        if secret is None:
+            raise UrlError(f"{where} is not there: create it", reason="SecretMissing")
+        coded = (secret.get("data") or {}).get(ref.key)
+        if coded is None:
+            raise UrlError(f"{where} has no key {ref.key}", reason="SecretMissing")
+        try:
+            url = base64.b64decode(coded, validate=True).decode("ascii").strip()
+            parse_url(url)
+        except (binascii.Error, UnicodeDecodeError, ValueError):
+            raise UrlError(
+                f"{where}: its key {ref.key} is no redis:// or rediss:// URL", reason="SecretUnusable"
+            ) from None
+        return SecretStr(url)
