@@ -154,7 +154,8 @@ async def _until_acknowledged(access: Access, said: ControlCommand, *, started_s
             return
         await access.clock.sleep_real(_POLL_S)
     raise NotAcknowledged(
-        f"{said.command} is written, but execution has not acknowledged it within {_ACK_TIMEOUT_S:g} s: `tradingbot ctl status`"
+        f"{said.command} is written, but execution has not acknowledged it within {_ACK_TIMEOUT_S:g} s: "
+        "`tradingbot ctl status`"
     )
 
 
