@@ -33,6 +33,8 @@ class Lane(StrEnum):
 
     MODE = "mode"
     CHILDREN = "children"
+    STATUS = "status"
+    """What follows in the cluster from what the others found: its writes never hold up a mode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,7 @@ LIMITS: Final[Mapping[Lane, LaneLimits]] = {
     # A mode job may wait for a Redis that does not answer: one broken bot must not hold up another's HALT.
     Lane.MODE: LaneLimits(workers=64, first_backoff_s=0.1, longest_backoff_s=5.0),
     Lane.CHILDREN: LaneLimits(workers=8, first_backoff_s=0.5, longest_backoff_s=60.0),
+    Lane.STATUS: LaneLimits(workers=8, first_backoff_s=0.2, longest_backoff_s=10.0),
 }
 
 
