@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from support.bot import eventually
-from tradingbot.local.server import free_port
+from support.servers import free_port
 
 ACCOUNT = "0x" + "a" * 40
 
@@ -35,7 +35,7 @@ def test_it_serves_its_account_with_the_faults_that_were_asked_for_and_ends_on_s
             state = http.post("/info", json={"type": "clearinghouseState", "user": ACCOUNT}).json()
             assert float(state["marginSummary"]["accountValue"]) == 2500
         child.send_signal(signal.SIGTERM)
-        assert child.wait(timeout=20) == 0
+        assert child.wait(timeout=60) == 0
     finally:
         child.kill()
         child.communicate()
@@ -55,7 +55,7 @@ def test_what_it_cannot_do_is_refused_in_one_line(tmp_path: Path) -> None:
         (("--prices", "live", "--speed", "30"), "speed"),
     ):
         child = paper("--port", "0", *arguments, cwd=tmp_path)
-        _, err = child.communicate(timeout=30)
+        _, err = child.communicate(timeout=90)
 
         assert child.returncode == 2
         assert text in err

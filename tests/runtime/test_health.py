@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tradingbot.local.server import free_port
+from support.servers import free_port
 from tradingbot.runtime import metrics
 from tradingbot.runtime.clock import ManualClock
 from tradingbot.runtime.health import Health, respond, serve

@@ -9,6 +9,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import os
 import shutil
 import socket
 import subprocess
@@ -28,14 +31,19 @@ from tradingbot.bus.client import connect
 from tradingbot.bus.library import load_library
 
 REDIS_SERVER = Path("/usr/bin/redis-server")
-START_DEADLINE_S = 10.0
+START_DEADLINE_S = 60.0
+PORTS = range(10_000, 20_000)
+"""Below those that the system gives out by itself, so that nobody else takes one between the choice and its use."""
+_tried = itertools.count(os.getpid() * 128)
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on; never the same one twice, and other processes look at other places."""
+    for number in itertools.islice(_tried, len(PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", PORTS[number % len(PORTS)]))
+            return int(probe.getsockname()[1])
+    raise RuntimeError(f"no port of {PORTS} is free")
 
 
 @dataclass
@@ -79,7 +87,7 @@ class Server:
 
     def admin(self) -> sync_redis.Redis:
         """A blocking client for set-up and for looking at the truth."""
-        return sync_redis.Redis(port=self.port, decode_responses=True, socket_timeout=5)
+        return sync_redis.Redis(port=self.port, decode_responses=True, socket_timeout=60)
 
     def wipe(self) -> None:
         """Empty it: keys, users, functions."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import SecretStr
@@ -64,10 +64,21 @@ class BotPlan:
 class Ports:
     """Loopback ports; fixed for a run, so that a part that is started again is found."""
 
-    valkey: int = field(default_factory=server.free_port)
-    paper: int = field(default_factory=server.free_port)
+    valkey: int
+    paper: int
     monitor: int
-    metrics: Mapping[str, int] = field(default_factory=lambda: {name: server.free_port() for name in SERVICES})
+    metrics: Mapping[str, int]
+
+    @classmethod
+    def choose(cls, *, monitor: int) -> Ports:
+        """All at once, so that no two are the same; the monitor's is as wanted where nobody listens there."""
+        valkey, paper, spare, *metrics = server.free_ports(3 + len(SERVICES), but=monitor)
+        return cls(
+            valkey=valkey,
+            paper=paper,
+            monitor=monitor if server.is_free(monitor) else spare,
+            metrics=dict(zip(SERVICES, metrics, strict=True)),
+        )
 
 
 class LocalBot:
@@ -76,7 +87,7 @@ class LocalBot:
     def __init__(self, plan: BotPlan, *, clock: SystemClock, tell: Told) -> None:
         self.plan = plan
         self.clock = clock
-        self.ports = Ports(monitor=server.port_near(int(plan.given.get("MONITOR_PORT", _MONITOR_PORT))))
+        self.ports = Ports.choose(monitor=int(plan.given.get("MONITOR_PORT", _MONITOR_PORT)))
         self.children = Children(
             clock=clock, log_dir=plan.folder.logs, reaped=self._reaped, tell=tell, pass_fds=plan.folder.lock_fds
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import secrets
 import socket
 from collections.abc import Mapping
@@ -13,6 +15,9 @@ from tradingbot.local.folder import DataFolder, read_passwords, write_private
 
 HOST = "127.0.0.1"
 _MAX_MEMORY = "512mb"
+_PORTS = range(20_000, 32_000)
+"""Below the ports that Linux and macOS give out by themselves: what is free here stays free until a part listens."""
+_PORTS_A_PROCESS = 16
 
 
 def server_binary() -> str:
@@ -22,22 +27,35 @@ def server_binary() -> str:
     return str(get_binary_path())
 
 
-def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int, *, but: int = 0) -> list[int]:
+    """Different loopback ports that nobody listens on, ``but`` left out; processes begin to look at different places.
+
+    Raises:
+        OSError: there are not so many.
+    """
+    begin = os.getpid() * _PORTS_A_PROCESS % len(_PORTS)
+    found: list[int] = []
+    with contextlib.ExitStack() as held:
+        for port in (*_PORTS[begin:], *_PORTS[:begin]):
+            if port == but:
+                continue
+            probe = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                probe.bind((HOST, port))
+                found.append(port)
+            if len(found) == count:
+                return found
+    raise OSError(f"{count} ports between {_PORTS.start} and {_PORTS.stop} are wanted and {len(found)} are free")
 
 
-def port_near(wanted: int) -> int:
-    """The port itself where nobody listens on it, else a free one."""
+def is_free(port: int) -> bool:
+    """Whether a part could listen on a loopback port now; never on 0."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, wanted))
-        except OSError:
-            return free_port()
-        return int(probe.getsockname()[1])
+        with contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port > 0
+    return False
 
 
 def passwords_for(folder: DataFolder, users: tuple[str, ...]) -> dict[str, str]:
