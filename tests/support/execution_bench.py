@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from support.paper import ACCOUNT, Paper, SetPrices, paper_exchange
 from support.servers import Server
-from support.stage import BOT_ID, JumpClock, Stage
+from support.stage import BOT_ID, JumpClock, Stage, quiet
 from tradingbot.bus.control import Applied, issue, read_applied
 from tradingbot.bus.names import PAYLOAD_FIELD, Key, Stream
 from tradingbot.bus.params import write_params
@@ -47,7 +47,6 @@ from tradingbot.runtime.process import Process
 KEY = "0x" + "42" * 32
 AGENT = Account.from_key(KEY).address.lower()
 CYCLE_START_MS = 1_771_430_400_000
-DEADLINE_S = 10.0
 WIDE = RiskParams(max_gross=2.0, max_net=2.0, caps={}, default_cap=2.0, turnover_cap=2.0)
 
 
@@ -79,7 +78,7 @@ class Bench(Stage):
             yield process
         finally:
             process.stop.set()
-            await asyncio.wait({task}, timeout=10)
+            await asyncio.wait({task}, timeout=60)
             if not task.done():
                 task.cancel()
             await task
@@ -153,7 +152,7 @@ class Bench(Stage):
         await self.mirror()
 
     async def tick(self, seconds: float) -> None:
-        """Let virtual time pass in small steps, with everybody else at work."""
+        """Let virtual time pass in small steps; a step begins when all have done what the last one asked of them."""
         left_s = seconds
         while left_s > 0:
             step_s = min(1.0, left_s)
@@ -162,6 +161,7 @@ class Bench(Stage):
             self.paper.venue.turn()
             await self.mirror()
             await asyncio.sleep(0.012)
+            await quiet(self.redis)
 
     async def next_cycle(self) -> None:
         now_ms = self.clock.now_ms()
