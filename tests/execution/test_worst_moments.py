@@ -137,7 +137,7 @@ async def test_an_earlier_halts_flatten_delays_no_later_halt(bench: Bench, monke
     async with bench.trading():
         await bench.begun()
         await bench.command(Command.HALT)
-        await asyncio.wait_for(flattening.wait(), timeout=10)
+        await asyncio.wait_for(flattening.wait(), timeout=60)
         await bench.command(Command.RESUME)
 
         async def resumed() -> bool:

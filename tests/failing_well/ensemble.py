@@ -30,7 +30,7 @@ KEY = "0x" + "42" * 32
 AGENT = Account.from_key(KEY).address.lower()
 START_MS = 1_771_430_400_000
 SPEED = 20.0
-DEADLINE_S = 40.0
+DEADLINE_S = 120.0
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Ensemble:
         finally:
             for service in sorted(services, key=lambda each: each != "execution"):
                 self.processes[service].stop.set()
-                await asyncio.wait({self.tasks[service]}, timeout=15)
+                await asyncio.wait({self.tasks[service]}, timeout=60)
         for service in services:
             await self.tasks[service]
 

@@ -158,7 +158,7 @@ def up(folder: Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "tradingbot", "up", "--data-dir", str(folder), "--prices", "synthetic:1"],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=120,
         check=False,
         env={"PATH": os.environ["PATH"], "MONITOR_PORT": "0"},
         cwd=folder.parent,

@@ -25,7 +25,7 @@ from tradingbot.domain.messages import ExecutionPlan
 from tradingbot.domain.params import AiParams, Params
 from tradingbot.domain.services import SERVICES
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("system")]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("system")]
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ async def test_all_six_wait_for_redis_and_come_back_and_nothing_acknowledged_is_
         bot.server.start()
         await bot.redis.connection_pool.disconnect()
 
-        await bot.until(lambda: plan_with_slices(bot, after=plan.cycle_id), "a later plan with orders", deadline_s=60)
+        await bot.until(lambda: plan_with_slices(bot, after=plan.cycle_id), "a later plan with orders")
         await bot.until(lambda: len(bot.orders()) > sent, "an order after it")
         await bot.until(lambda: all(is_ready(bot, each) for each in SERVICES), "all to be ready again")
         after = await written(bot)

@@ -50,7 +50,7 @@ async def tradingbot(*arguments: str, cwd: Path, **environ: str) -> Ended:
         env={"PATH": os.environ["PATH"], **environ},
     )
     try:
-        out, err = await asyncio.wait_for(process.communicate(), 50)
+        out, err = await asyncio.wait_for(process.communicate(), 120)
     finally:
         if process.returncode is None:
             process.kill()

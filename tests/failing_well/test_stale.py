@@ -21,7 +21,7 @@ from tradingbot.domain.modes import Mode, ModeSource
 from tradingbot.domain.params import Params
 from tradingbot.risk_engine.service import run
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 class Scene(Stage):

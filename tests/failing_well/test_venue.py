@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from failing_well.ensemble import Ensemble, ensemble, ticked
 from support.execution_bench import Bench, check_invariants, execution_bench
-from support.scripted import CLOSE, HANG, Answer, http, scripted_venue
+from support.scripted import CLOSE, HANG, Answer, http, patience, scripted_venue
 from support.servers import Server
 from tradingbot.bus.names import Stream
 from tradingbot.domain.messages import FeatureSnapshot1m, StateSnapshot
@@ -26,7 +26,7 @@ from tradingbot.portfolio_state import service as portfolio_state
 from tradingbot.venue import exchange
 from tradingbot.venue.http import open_http, post_write
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
@@ -59,8 +59,7 @@ async def bench(valkey: Redis, valkey_server: Server) -> AsyncIterator[Bench]:
 async def test_a_read_that_keeps_failing_ends_in_the_audit_log(
     bot: Ensemble, monkeypatch: pytest.MonkeyPatch, answer: Answer, told: str
 ) -> None:
-    short = httpx.Timeout(2.0, read=0.2)
-    monkeypatch.setattr(portfolio_state, "open_http", partial(open_http, timeout=short))
+    monkeypatch.setattr(portfolio_state, "open_http", partial(open_http, timeout=patience(answer)))
     async with scripted_venue(answer) as venue:
         bot.environ["HL_HTTP_URL"] = venue.http_url
         async with bot.running("portfolio_state"):

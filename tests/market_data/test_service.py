@@ -127,7 +127,7 @@ class World:
         finally:
             process.stop.set()
             with contextlib.suppress(Stopped):
-                await asyncio.wait_for(task, 10)
+                await asyncio.wait_for(task, 60)
 
     def process(self, **environ: str) -> Process:
         return Process(
@@ -142,7 +142,7 @@ class World:
 
     async def advance_to(self, at_ms: int, *, loops: int = LOOPS) -> None:
         """Let virtual time pass; it stands still whenever a loop wakes, until that has done what was due."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await self.idle(loops)
             while (now_ms := self.clock.now_ms()) < at_ms:
                 await self.clock.advance((min([at_ms, *self.clock.due()]) - now_ms) / 1000)
@@ -168,7 +168,7 @@ class World:
         return [each for each in await self.records() if each.kind == "clock_went_back"]
 
     async def until_told(self, count: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await self.redis.xlen(Stream.FEATURES) < count:
                 await asyncio.sleep(0)
 

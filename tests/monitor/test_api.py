@@ -55,7 +55,7 @@ async def monitor(server: Server, **environ: str):
             yield client
     finally:
         process.stop.set()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 60)
 
 
 async def add(valkey, stream: Stream, data, **more) -> None:
@@ -228,7 +228,7 @@ async def test_backlogs_and_dead_letters_are_gauges(valkey, valkey_server):
     await valkey.xreadgroup(Group.EXEC.value, "execution", {Stream.APPROVED.value: ">"}, count=1)
     await valkey.xadd(dead_letter_stream(Stream.ORDERS.value), {"p": "{}"})
     async with monitor(valkey_server) as client:
-        await page_when(client, lambda page: page["bus"]["groups"] and page["equity_usd"])
+        await page_when(client, lambda page: page["bus"]["groups"] and page["equity_usd"] and page["mode"])
         text = (await client.get("/metrics")).text
 
     labels = '{group="exec_grp",stream="risk.approved"}'
@@ -269,7 +269,7 @@ async def test_it_refuses_the_redis_of_another_bot(valkey, valkey_server):
     process = dataclasses.replace(process_for("monitor"), environ=environ)
 
     with pytest.raises(BaseExceptionGroup) as caught:
-        await asyncio.wait_for(run(process), 10)
+        await asyncio.wait_for(run(process), 60)
 
     assert caught.group_contains(IdentityMismatch)
 
@@ -287,7 +287,7 @@ async def test_it_stops_while_a_browser_keeps_its_connection(valkey, valkey_serv
     async with monitor(valkey_server) as client:
         await client.get("/api/state")
         started = asyncio.get_running_loop().time()
-    assert asyncio.get_running_loop().time() - started < 5
+    assert asyncio.get_running_loop().time() - started < 30
 
 
 async def test_the_function_library_is_needed_for_commands_only(valkey, valkey_server):

@@ -131,7 +131,7 @@ async def test_an_exchange_that_cannot_write_acknowledges_nothing_and_stops(tmp_
         await clock.advance(1)
 
         with pytest.raises((StoreBroken, sqlite3.Error)):
-            await asyncio.wait_for(until, 5)
+            await asyncio.wait_for(until, 60)
         running.venue._unwritten = sqlite3.OperationalError()
 
     assert refused.status_code == 500

@@ -181,9 +181,9 @@ async def test_the_sdks_own_socket_hears_fills_and_mids(sdk: Sdk) -> None:
     ):
         await sdk.do(info.subscribe, subscription, heard[subscription["type"]].append)
     try:
-        await asyncio.wait_for(_until(lambda: heard["userFills"] and heard["allMids"]), 10)
+        await asyncio.wait_for(_until(lambda: heard["userFills"] and heard["allMids"]), 60)
         await sdk.do(sdk.exchange.market_open, "SOL", True, 1.0)
-        await asyncio.wait_for(_until(lambda: len(heard["userFills"]) > 1 and heard["orderUpdates"]), 10)
+        await asyncio.wait_for(_until(lambda: len(heard["userFills"]) > 1 and heard["orderUpdates"]), 60)
     finally:
         await sdk.do(_stop, info)
 
@@ -198,4 +198,4 @@ async def _until(condition: Any) -> None:
 
 def _stop(info: Info) -> None:
     info.disconnect_websocket()
-    info.ws_manager.join(5)
+    info.ws_manager.join(60)

@@ -29,7 +29,7 @@ class Client:
         await self.socket.send(content if isinstance(content, str) else json.dumps(content))
 
     async def hear(self) -> Any:
-        return json.loads(await asyncio.wait_for(self.socket.recv(), 5))
+        return json.loads(await asyncio.wait_for(self.socket.recv(), 60))
 
     async def hear_on(self, channel: str) -> Any:
         while (frame := await self.hear())["channel"] != channel:
@@ -43,7 +43,7 @@ class Client:
     async def closes_with(self) -> int | None:
         with contextlib.suppress(ConnectionClosed):
             while True:
-                await asyncio.wait_for(self.socket.recv(), 5)
+                await asyncio.wait_for(self.socket.recv(), 60)
         return self.socket.close_code
 
 

@@ -60,7 +60,7 @@ def test_the_script_fails_where_there_is_a_breach(tmp_path: Path) -> None:
         [sys.executable, "-m", "tradingbot.replay.invariants.seam", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=90,
     )
 
     assert done.returncode == 1

@@ -95,7 +95,7 @@ def test_a_service_that_does_not_stop_in_time_is_ended(tmp_path) -> None:
     assert child.stdout is not None
     assert child.stdout.readline() == "up\n"
     child.send_signal(signal.SIGTERM)
-    _, err = child.communicate(timeout=20)
+    _, err = child.communicate(timeout=90)
 
     assert child.returncode == ExitCode.FAILED
     assert "stop_timed_out" in err
@@ -108,7 +108,7 @@ def test_settings_that_cannot_be_used_are_refused_with_a_line_each() -> None:
         env=environ,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=90,
     )
 
     assert done.returncode == ExitCode.REFUSED

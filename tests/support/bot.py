@@ -16,7 +16,7 @@ import httpx
 
 from tradingbot.local.folder import DataFolder, Running
 
-DEADLINE_S = 60.0
+DEADLINE_S = 150.0
 
 
 def eventually(check: Callable[[], Any], *, what: str, deadline_s: float = DEADLINE_S) -> Any:
@@ -53,7 +53,7 @@ class UpProcess:
         if self.process.poll() is None:
             self.interrupt()
             try:
-                self.process.wait(timeout=30)
+                self.process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -75,7 +75,7 @@ class UpProcess:
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)
 
-    def ended(self, *, deadline_s: float = 150.0) -> int:
+    def ended(self, *, deadline_s: float = 300.0) -> int:
         """The exit code."""
         return self.process.wait(timeout=deadline_s)
 
@@ -83,12 +83,12 @@ class UpProcess:
         """What the paper exchange answers to an info request about the account."""
         running = self.running
         assert running.paper_url is not None
-        answer = httpx.post(f"{running.paper_url}/info", json={"user": running.account, **body}, timeout=10)
+        answer = httpx.post(f"{running.paper_url}/info", json={"user": running.account, **body}, timeout=60)
         return answer.json()
 
     def log(self, kind: str) -> list[dict[str, Any]]:
         """The paper exchange's record of a kind: action, order, fill."""
-        return httpx.get(f"{self.running.paper_url}/control/log", params={"kind": kind}, timeout=10).json()
+        return httpx.get(f"{self.running.paper_url}/control/log", params={"kind": kind}, timeout=60).json()
 
     def wait_for_orders(self, *, open_now: bool = False) -> list[dict[str, Any]]:
         """The orders, once there are any."""
@@ -112,7 +112,7 @@ def command(*arguments: str, data_dir: Path) -> subprocess.CompletedProcess[str]
         [sys.executable, "-m", "tradingbot", *arguments, "--data-dir", str(data_dir)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_S,
         check=False,
         cwd=data_dir.parent,
     )

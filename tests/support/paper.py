@@ -170,7 +170,7 @@ async def paper_process(
     )
     try:
         assert process.stdout is not None
-        port = int(await asyncio.wait_for(process.stdout.readline(), 20))
+        port = int(await asyncio.wait_for(process.stdout.readline(), 60))
         yield PaperProcess(process, f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}/ws")
     finally:
         if process.returncode is None:

@@ -3,11 +3,11 @@
 import asyncio
 from decimal import Decimal
 
-import httpx
 import pytest
 from pydantic import SecretStr
 
-from support.scripted import CLOSE, HALF, HANG, http, ok, scripted_venue
+from support.scripted import CLOSE, HALF, HANG, http, ok, patience, scripted_venue
+from support.servers import free_port
 from tradingbot.domain.messages import Side
 from tradingbot.domain.static import Network
 from tradingbot.venue import errors as e
@@ -18,7 +18,6 @@ from tradingbot.venue.wire import WireOrder, cancel_action, order_action, update
 
 SIGNER = Signer(SecretStr("0x" + "11" * 32), Network.PAPER)
 ORDER = WireOrder(asset_id=0, side=Side.BUY, px=Decimal(100), size=Decimal(1), tif="Gtc")
-QUICK = httpx.Timeout(connect=1, read=0.2, write=1, pool=1)
 
 
 def orders(count=1):
@@ -34,7 +33,7 @@ def refused(text):
 
 
 async def send(answer, request=None, *, resend=False):
-    async with scripted_venue(answer) as venue, open_http(venue.http_url, timeout=QUICK) as client:
+    async with scripted_venue(answer) as venue, open_http(venue.http_url, timeout=patience(answer)) as client:
         return await ExchangeClient(client).send(request or orders(), resend=resend)
 
 
@@ -149,9 +148,7 @@ async def test_without_a_usable_answer_the_outcome_is_unknown(answer):
 
 
 async def test_nothing_left_us_when_no_connection_was_made():
-    async with scripted_venue(ok({})) as venue:
-        url = venue.http_url
-    async with open_http(url, timeout=QUICK) as client:
+    async with open_http(f"http://127.0.0.1:{free_port()}") as client:
         with pytest.raises(e.VenueUnreachable):
             await ExchangeClient(client).send(orders())
 
@@ -182,7 +179,7 @@ async def test_a_request_that_the_venue_does_not_read_is_refused(status, text):
     "answer", [HANG, CLOSE, http(500, "null"), http(429, "null"), refused("Action already expired")]
 )
 async def test_an_action_is_never_sent_twice_by_itself(answer):
-    async with scripted_venue(answer) as venue, open_http(venue.http_url, timeout=QUICK) as client:
+    async with scripted_venue(answer) as venue, open_http(venue.http_url, timeout=patience(answer)) as client:
         with pytest.raises(e.VenueError):
             await ExchangeClient(client).send(orders())
 
@@ -193,7 +190,7 @@ async def test_an_action_is_never_sent_twice_by_itself(answer):
 async def test_sending_again_is_the_very_same_bytes():
     request = orders()
     accepted = statuses({"resting": {"oid": 1}})
-    async with scripted_venue(CLOSE, accepted) as venue, open_http(venue.http_url, timeout=QUICK) as client:
+    async with scripted_venue(CLOSE, accepted) as venue, open_http(venue.http_url) as client:
         with pytest.raises(e.OutcomeUnknown):
             await ExchangeClient(client).send(request)
         result = await ExchangeClient(client).send(request, resend=True)
@@ -227,9 +224,7 @@ async def test_a_refused_resend_says_nothing_of_the_first_sending(answer):
 
 
 async def test_a_resend_that_finds_no_connection_leaves_the_outcome_unknown():
-    async with scripted_venue(ok({})) as venue:
-        url = venue.http_url
-    async with open_http(url, timeout=QUICK) as client:
+    async with open_http(f"http://127.0.0.1:{free_port()}") as client:
         with pytest.raises(e.OutcomeUnknown):
             await ExchangeClient(client).send(orders(), resend=True)
 

@@ -4,18 +4,17 @@ import json
 from collections import Counter
 from decimal import Decimal
 
-import httpx
 import pytest
 import stamina
 
-from support.scripted import CLOSE, HANG, http, ok, scripted_venue
+from support.scripted import CLOSE, HANG, http, ok, patience, scripted_venue
+from support.servers import free_port
 from tradingbot.domain.messages import ReportStatus, Side
 from tradingbot.venue import errors as e
 from tradingbot.venue.http import open_http
 from tradingbot.venue.info import FillsOutOfReach, InfoClient
 
 USER = "0x" + "ab" * 20
-QUICK = httpx.Timeout(connect=1, read=0.2, write=1, pool=1)
 META = {
     "universe": [
         {"name": "BTC", "szDecimals": 5, "maxLeverage": 40, "marginTableId": 56},
@@ -49,7 +48,7 @@ class Ledger:
 async def ask(call, *answers):
     """The result of a read, the venue that it asked, and what it cost."""
     budget = Ledger()
-    async with scripted_venue(*answers) as venue, open_http(venue.http_url, timeout=QUICK) as client:
+    async with scripted_venue(*answers) as venue, open_http(venue.http_url, timeout=patience(*answers)) as client:
         result = await call(InfoClient(client, budget))
         return result, venue, budget.taken
 
@@ -101,7 +100,7 @@ async def test_a_read_without_a_usable_answer_is_asked_again(broken):
     [(http(429, "null"), e.RateLimited), (http(502, "<html>"), e.VenueUnavailable), (ok(None), e.VenueUnavailable)],
 )
 async def test_tries_are_bounded_and_the_last_failure_is_typed(broken, kind):
-    async with scripted_venue(broken) as venue, open_http(venue.http_url, timeout=QUICK) as client:
+    async with scripted_venue(broken) as venue, open_http(venue.http_url, timeout=patience(broken)) as client:
         with pytest.raises(kind):
             await InfoClient(client, Ledger()).meta()
 
@@ -109,16 +108,14 @@ async def test_tries_are_bounded_and_the_last_failure_is_typed(broken, kind):
 
 
 async def test_no_connection_is_told_from_no_answer():
-    async with scripted_venue(ok({})) as venue:
-        url = venue.http_url
-    async with open_http(url, timeout=QUICK) as client:
+    async with open_http(f"http://127.0.0.1:{free_port()}") as client:
         with pytest.raises(e.VenueUnreachable):
             await InfoClient(client, Ledger(), attempts=2).all_mids()
 
 
 async def test_a_request_that_the_venue_does_not_read_is_not_repeated():
     answer = http(422, "Failed to deserialize the JSON body into the target type", content_type="text/plain")
-    async with scripted_venue(answer) as venue, open_http(venue.http_url, timeout=QUICK) as client:
+    async with scripted_venue(answer) as venue, open_http(venue.http_url) as client:
         with pytest.raises(e.BadRequest):
             await InfoClient(client, Ledger()).meta()
 
@@ -373,7 +370,7 @@ async def test_a_book_is_read_best_levels_first():
 
 
 async def test_a_coin_that_the_venue_does_not_have_is_a_refusal_and_not_a_retry():
-    async with scripted_venue(ok(None)) as venue, open_http(venue.http_url, timeout=QUICK) as client:
+    async with scripted_venue(ok(None)) as venue, open_http(venue.http_url) as client:
         with pytest.raises(e.UnknownCoin):
             await InfoClient(client, Ledger()).l2_book("NOPE")
 

@@ -18,7 +18,7 @@ async def test_polling_waits_while_trading_can_still_take():
     poll = asyncio.create_task(polling.take(20))
     await clock.advance(1)
     assert not poll.done()
-    await asyncio.wait_for(shared.take(25), 1)
+    await asyncio.wait_for(shared.take(25), 60)
 
     await clock.advance(60)
     assert poll.done()
