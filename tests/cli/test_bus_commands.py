@@ -62,9 +62,7 @@ def test_reduce_only_and_resume_write_the_persons_mode_and_the_log(valkey_server
 def test_a_halt_that_nobody_acknowledges_is_written_and_said_to_be_open(
     valkey_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tradingbot.commands.bus._ACK_TIMEOUT_S", 0.2)
-
-    done = run("ctl", "halt", "now")
+    done = run("ctl", "halt", "--timeout", "0.2", "now")
 
     assert done.output.startswith("mode HALT by person: now\n")
     assert "execution has not acknowledged it" in str(done.exception)
@@ -74,12 +72,11 @@ def test_a_halt_that_nobody_acknowledges_is_written_and_said_to_be_open(
 def test_the_acknowledgement_of_an_earlier_halt_is_not_taken_for_this_one(
     valkey_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tradingbot.commands.bus._ACK_TIMEOUT_S", 0.2)
     earlier = Applied(mode=Mode.HALT, command_id="earlier", received_at=1, cancelled_at=2, acked_at=3).put()
     with valkey_server.admin() as admin:
         admin.hset(earlier.key, mapping=dict(earlier.fields))
 
-    done = run("ctl", "halt", "now")
+    done = run("ctl", "halt", "--timeout", "0.2", "now")
 
     assert "execution has not acknowledged it" in str(done.exception)
 

@@ -31,7 +31,6 @@ def pod(valkey_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REDIS_URL", f"redis://monitor:secret@127.0.0.1:{valkey_server.port}/0")
     monkeypatch.setenv("BOT_ID", "uid-1")
-    monkeypatch.setattr("tradingbot.commands.bus._ACK_TIMEOUT_S", 0.3)
 
     async def prepare() -> None:
         async with connect(valkey_server.url, client_name="test") as redis:
@@ -66,7 +65,7 @@ def test_a_halt_counts_until_the_spec_has_reached_its_generation(valkey_server: 
     """The operator is down: the person's HALT counts; it comes back and writes the spec: the spec's counts alone."""
     spec_says(valkey_server, Command.RESUME, 3)
 
-    halted = run("ctl", "halt", "--until-generation", "4", "--by", "ann", "odd fills")
+    halted = run("ctl", "halt", "--timeout", "0.2", "--until-generation", "4", "--by", "ann", "odd fills")
 
     assert halted.output.startswith("mode HALT by person: odd fills\n")
     assert (person(valkey_server)["until_generation"], person(valkey_server)["issued_by"]) == ("4", "ann")
@@ -78,7 +77,7 @@ def test_a_halt_counts_until_the_spec_has_reached_its_generation(valkey_server: 
 
 def test_a_halt_of_before_the_bot_first_started_is_written_all_the_same(valkey_server: Server) -> None:
     """Nobody has used the bus yet; the pod's environment names the bot."""
-    run("ctl", "halt", "--until-generation", "1")
+    run("ctl", "halt", "--timeout", "0.2", "--until-generation", "1")
 
     assert person(valkey_server)["mode"] == "HALT"
 
@@ -90,8 +89,8 @@ def test_a_halt_that_the_spec_has_overtaken_is_acknowledged_by_the_specs_own(val
     with valkey_server.admin() as admin:
         admin.hset(applied.key, mapping=dict(applied.fields))
 
-    assert "acknowledged after" in run("ctl", "halt", "--until-generation", "4").output
-    later = run("ctl", "halt", "--until-generation", "5")
+    assert "acknowledged after" in run("ctl", "halt", "--timeout", "0.2", "--until-generation", "4").output
+    later = run("ctl", "halt", "--timeout", "0.2", "--until-generation", "5")
     assert "execution has not acknowledged it" in str(later.exception)
 
 
@@ -101,15 +100,15 @@ def test_reduce_only_waits_for_its_acknowledgement_when_asked_to(valkey_server: 
     with valkey_server.admin() as admin:
         admin.hset(applied.key, mapping=dict(applied.fields))
 
-    done = run("ctl", "reduce-only", "--wait", "--until-generation", "4")
+    done = run("ctl", "reduce-only", "--timeout", "0.2", "--wait", "--until-generation", "4")
     assert "acknowledged after" in done.output
     assert "no order that could grow a position" in done.output
-    assert "has not acknowledged it" in str(run("ctl", "reduce-only", "--wait").exception)
+    assert "has not acknowledged it" in str(run("ctl", "reduce-only", "--timeout", "0.2", "--wait").exception)
 
 
 def test_resume_lifts_the_persons_halt(valkey_server: Server) -> None:
     """The other half of `kubectl tradingbot resume`."""
-    run("ctl", "halt", "--until-generation", "9")
+    run("ctl", "halt", "--timeout", "0.2", "--until-generation", "9")
     run("ctl", "resume", "--by", "ann")
 
     assert person(valkey_server)["mode"] == "NORMAL"

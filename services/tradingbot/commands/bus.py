@@ -44,12 +44,13 @@ UntilGeneration = Annotated[
     ),
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Return when execution has acknowledged it.")]
+Patience = Annotated[float, typer.Option("--timeout", min=0, help="How many seconds to wait for that at most.")]
 SaidBy = Annotated[str, typer.Option("--by", help="Who says it, for the record. Default: this account's name.")]
 _PROMISES = {
     Command.HALT: "no order is open, and none can come any more",
     Command.REDUCE_ONLY: "no order that could grow a position is open, and none can come any more",
 }
-_ACK_TIMEOUT_S = 20.0
+ACK_TIMEOUT_S = 20.0
 _POLL_S = 0.05
 
 
@@ -102,6 +103,7 @@ async def _bot_id(access: Access) -> str:
 def halt(
     reason: Reason = "",
     *,
+    timeout_s: Patience = ACK_TIMEOUT_S,
     until_generation: UntilGeneration = None,
     by: SaidBy = "",
     data_dir: DataDir = None,
@@ -109,7 +111,7 @@ def halt(
 ) -> None:
     """Cancel every open order and place none; waits until execution says that nothing can come any more."""
     said = _command(Command.HALT, reason, by=by, until_generation=until_generation)
-    _run(_mode(said, data_dir, env_file, wait=True))
+    _run(_mode(said, data_dir, env_file, wait_s=timeout_s))
 
 
 @ctl.command("reduce-only")
@@ -117,6 +119,7 @@ def reduce_only(
     reason: Reason = "",
     *,
     wait: Wait = False,
+    timeout_s: Patience = ACK_TIMEOUT_S,
     until_generation: UntilGeneration = None,
     by: SaidBy = "",
     data_dir: DataDir = None,
@@ -124,7 +127,7 @@ def reduce_only(
 ) -> None:
     """Let positions shrink, never grow."""
     said = _command(Command.REDUCE_ONLY, reason, by=by, until_generation=until_generation)
-    _run(_mode(said, data_dir, env_file, wait=wait))
+    _run(_mode(said, data_dir, env_file, wait_s=timeout_s if wait else None))
 
 
 @ctl.command("resume")
@@ -139,13 +142,15 @@ async def _mode(said: ControlCommand, data_dir: Path | None, env_file: Path | No
         await _issue(access, said)
         mode = await read_modes(access.redis)
         typer.echo(f"mode {mode.mode} by {mode.source}{f': {mode.reason}' if mode.reason else ''}")
-        if wait:
-            await _until_acknowledged(access, said, started_s=started_s, issued_ms=issued_ms)
+        if wait_s is not None:
+            await _until_acknowledged(access, said, started_s=started_s, issued_ms=issued_ms, wait_s=wait_s)
 
 
-async def _until_acknowledged(access: Access, said: ControlCommand, *, started_s: float, issued_ms: int) -> None:
+async def _until_acknowledged(
+    access: Access, said: ControlCommand, *, started_s: float, issued_ms: int, wait_s: float
+) -> None:
     """Wait for the acknowledgement of this very command: that of an earlier HALT may still stand there."""
-    deadline_s = access.clock.real_s() + _ACK_TIMEOUT_S
+    deadline_s = access.clock.real_s() + wait_s
     while access.clock.real_s() < deadline_s:
         applied = await read_applied(access.redis)
         if applied is not None and _acknowledges(applied, said, issued_ms=issued_ms):
@@ -154,8 +159,7 @@ async def _until_acknowledged(access: Access, said: ControlCommand, *, started_s
             return
         await access.clock.sleep_real(_POLL_S)
     raise NotAcknowledged(
-        f"{said.command} is written, but execution has not acknowledged it within {_ACK_TIMEOUT_S:g} s: "
-        "`tradingbot ctl status`"
+        f"{said.command} is written, but execution has not acknowledged it within {wait_s:g} s: `tradingbot ctl status`"
     )
 
 
