@@ -1,0 +1,47 @@
+"""Parameters change while the bot runs: the next cycle trades by them, and no pod is restarted."""
+
+from __future__ import annotations
+
+from harness.specs import RESTING
+from harness.waiting import eventually
+
+
+def test_a_changed_parameter_shows_in_the_next_orders_and_restarts_nothing(resting):
+    resting.exchange.wait_for_open_orders()
+    before = resting.incarnations()
+    generation = resting.patch(execution={"orderTif": "Gtc", "priceGuardBps": 50})
+
+    applied = resting.wait(
+        lambda status: (status.get("parameters") or {}).get("generation") == generation,
+        what="the parameters are in force",
+        within_s=30,
+    )
+    assert applied["parameters"]["version"] > 1
+    since = resting.exchange.now_ms()
+    eventually(
+        lambda: [each for each in resting.exchange.placed_after(since) if each.tif == "Gtc"],
+        what="an order goes out by the new parameter",
+        within_s=150,
+        every_s=1,
+    )
+    assert resting.incarnations() == before
+
+
+def test_the_positions_that_they_made_stand_at_the_exchange(resting):
+    eventually(
+        lambda: resting.exchange.fills() and resting.exchange.positions(),
+        what="positions stand",
+        within_s=120,
+        every_s=1,
+    )
+
+
+def test_a_parameter_goes_back_the_same_way(resting):
+    before = resting.incarnations()
+    generation = resting.patch(execution={"orderTif": RESTING["execution"]["orderTif"], "priceGuardBps": None})
+    resting.wait(
+        lambda status: (status.get("parameters") or {}).get("generation") == generation,
+        what="the parameters are in force",
+        within_s=30,
+    )
+    assert resting.incarnations() == before
