@@ -54,4 +54,4 @@ async def reconciling(parts: Parts) -> AsyncIterator[Mapping[Lane, Handler]]:
     async def mode_lane(key: str) -> None:
         log.info("mode", bot=key)
 
-    yield {Lane.MODE: mode_lane, Lane.CHILDREN: children_lane}
+    yield {Lane.MODE: mode_lane, Lane.CHILDREN: children_lane, Lane.STATUS: mode_lane}
