@@ -136,7 +136,9 @@ def resume(reason: Reason = "", *, by: SaidBy = "", data_dir: DataDir = None, en
     _run(_mode(_command(Command.RESUME, reason, by=by), data_dir, env_file))
 
 
-async def _mode(said: ControlCommand, data_dir: Path | None, env_file: Path | None, *, wait: bool = False) -> None:
+async def _mode(
+    said: ControlCommand, data_dir: Path | None, env_file: Path | None, *, wait_s: float | None = None
+) -> None:
     async with _bot(data_dir, env_file) as access:
         started_s, issued_ms = access.clock.real_s(), access.clock.now_ms()
         await _issue(access, said)
