@@ -39,6 +39,7 @@ def paper(bot: Bot, context: Context) -> Iterator[Manifest]:
         args=_arguments(bot, context),
         ports={"paper": PORT},
         probes=_PROBES,
+        has_state=True,
         mounts=(
             Mount(name="data", path=_DATA_FOLDER, source=claim, writable=True),
             # SQLite's temporary files.

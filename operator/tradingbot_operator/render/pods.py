@@ -53,6 +53,8 @@ class Pod:
     env_from: str | None = None
     """A ConfigMap."""
     mounts: Sequence[Mount] = ()
+    has_state: bool = False
+    """Whether it writes to a volume that is named by the bot's id."""
     config_hash: str | None = None
     grace_s: int = 20
 
@@ -62,6 +64,8 @@ def template(bot: Bot, context: Context, pod: Pod) -> dict[str, Any]:
     metadata: dict[str, Any] = {"labels": names.labels(bot.name, pod.component)}
     if pod.config_hash:
         metadata["annotations"] = {names.CONFIG_HASH: pod.config_hash}
+    if pod.has_state:
+        metadata["labels"] |= _state_label(bot)
     settings = context.settings
     spec: dict[str, Any] = {
         "serviceAccountName": bot.name,
@@ -72,6 +76,7 @@ def template(bot: Bot, context: Context, pod: Pod) -> dict[str, Any]:
         "securityContext": _pod_security(pod),
         "containers": [_container(bot, context, pod)],
         "volumes": [mount.volume() for mount in pod.mounts],
+        "affinity": _alone_with_its_volume(bot, pod) if pod.has_state else {},
         "imagePullSecrets": [{"name": each} for each in settings.image_pull_secrets],
         "nodeSelector": dict(settings.node_selector),
         "tolerations": [dict(each) for each in settings.tolerations],
@@ -135,6 +140,17 @@ def secret_variable(name: str, *, secret: str, key: str) -> dict[str, Any]:
 def variables(values: Mapping[str, str]) -> list[dict[str, Any]]:
     """Environment variables with plain values."""
     return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def _state_label(bot: Bot) -> dict[str, str]:
+    return {names.LABEL_BOT_ID: bot.bot_id}
+
+
+def _alone_with_its_volume(bot: Bot, pod: Pod) -> dict[str, Any]:
+    """ReadWriteOnce keeps a volume to one node, and this a node to one pod with it."""
+    others = {"matchLabels": {**_state_label(bot), names.LABEL_COMPONENT: pod.component}}
+    term = {"labelSelector": others, "topologyKey": "kubernetes.io/hostname"}
+    return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
 
 
 def _container(bot: Bot, context: Context, pod: Pod) -> dict[str, Any]:

@@ -125,6 +125,7 @@ def _pod(bot: Bot, context: Context) -> Pod:
         command=("redis-server", f"{_CONFIG_FOLDER}/redis.conf"),
         ports={"redis": PORT},
         probes=_PROBES,
+        has_state=True,
         mounts=(
             Mount(name="config", path=_CONFIG_FOLDER, source=config),
             Mount(name="data", path=_DATA_FOLDER, source=claim, writable=True),

