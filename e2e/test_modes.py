@@ -76,56 +76,40 @@ def test_reduce_only_sends_orders_that_reduce_and_no_others(resting):
 
 
 @pytest.fixture
-def refused_children(kubectl, namespace):
-    """A policy of the cluster that refuses every change of a Deployment: what the operator applies fails."""
-    name = f"e2e-refuse-{namespace}"
-    policy = {
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": name},
-        "spec": {
-            "failurePolicy": "Fail",
-            "matchConstraints": {
-                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-                "resourceRules": [
-                    {
-                        "apiGroups": ["apps"],
-                        "apiVersions": ["v1"],
-                        "operations": ["CREATE", "UPDATE"],
-                        "resources": ["deployments"],
-                    }
-                ],
-            },
-            "matchConditions": [
-                {"name": "not-the-cluster", "expression": "request.userInfo.username.contains(':e2e-operator-')"}
-            ],
-            "validations": [{"expression": "false", "message": "no Deployment may change during this test"}],
-        },
-    }
-    binding = {
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": {"name": name},
-        "spec": {"policyName": name, "validationActions": ["Deny"]},
-    }
-    kubectl.apply(policy, binding)
+def refused_children(kubectl, operator, resting):
+    """A policy of the cluster that refuses the operator every change of a Deployment: what it applies fails."""
+    name = f"refuse-{operator.namespace}"
+    account = f"system:serviceaccount:{operator.namespace}:{operator.deployment}"
+    kubectl.apply(*refusal_of(account, name=name))
+    words = ("deployment", f"{resting.name}-monitor", "-n", resting.namespace, "-p", '{"spec":{"paused":true}}')
+    trial = ("patch", *words, "--dry-run=server", "--as", account)
+    eventually(lambda: "may change" in kubectl.run(*trial).stderr, what="the policy is in force", within_s=60)
     yield
     kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", name)
 
 
-def test_quick_changes_end_in_a_halt_while_children_fail_to_apply(resting, refused_children):
-    resting.exchange.wait_for_open_orders()
-    # What the pods are made of changes, so that the operator keeps trying to apply what the policy refuses.
-    amount = {"requests": {"cpu": "11m", "memory": "64Mi"}}
-    eventually(
-        lambda: (
-            (resting.patch(resources={"monitor": amount}), resting.condition("ChildrenApplied"))[1].get("status")
-            == "False"
-        ),
-        what="applying the children fails",
-        within_s=60,
-        every_s=2,
+def refusal_of(account: str, *, name: str) -> tuple[dict, dict]:
+    """An admission policy, and its binding, against an account's changes of Deployments."""
+    api = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": name}}
+    deployments = {"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"]}
+    policy = {
+        "failurePolicy": "Fail",
+        "matchConstraints": {"resourceRules": [{**deployments, "operations": ["CREATE", "UPDATE"]}]},
+        "matchConditions": [{"name": "account", "expression": f"request.userInfo.username == '{account}'"}],
+        "validations": [{"expression": "false", "message": "no Deployment may change during this test"}],
+    }
+    binding = {"policyName": name, "validationActions": ["Deny"]}
+    return (
+        {**api, "kind": "ValidatingAdmissionPolicy", "spec": policy},
+        {**api, "kind": "ValidatingAdmissionPolicyBinding", "spec": binding},
     )
+
+
+def test_quick_changes_end_in_a_halt_while_children_fail_to_apply(resting, refused_children):
+    # What the pods are made of changes, so that the operator keeps trying to apply what the policy refuses.
+    resting.patch(resources={"monitor": {"requests": {"cpu": "11m", "memory": "64Mi"}}})
+    resting.wait_condition("ChildrenApplied", "False", reason="ApplyFailed", within_s=60)
+    resting.exchange.wait_for_open_orders()
     since_ms = resting.exchange.now_ms()
     for mode in ("NORMAL", "REDUCE_ONLY", "HALT"):
         resting.kubectl.patch("tb", resting.name, resting.namespace, {"spec": {"mode": mode}})

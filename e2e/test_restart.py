@@ -54,7 +54,7 @@ def test_a_restarted_operator_writes_nothing_to_healthy_bots(operator, asleep, r
         within_s=180,
         every_s=1,
     )
-    throughout(lambda: operator.ready_pods(), what="the operator stays ready", for_s=QUIET_S, every_s=2)
+    throughout(operator.ready_pods, what="the operator stays ready", for_s=QUIET_S, every_s=2)
     assert operator.metric("tradingbot_operator_child_writes_total") == 0
     assert {bot.name: (versions(bot), settled(bot)) for bot in bots} == before
     assert asleep.seen()["metadata"]["resourceVersion"] == asleep_before

@@ -23,6 +23,7 @@ class Order:
     """One order as the log has it."""
 
     oid: int
+    user: str
     coin: str
     tif: str
     reduce_only: bool
@@ -116,10 +117,10 @@ class Exchange:
         self.read()
         return [line for line in self.known() if line["kind"] == "fill"]
 
-    def positions(self) -> dict[str, float]:
-        """Signed sizes of the positions, added up from the fills; flat coins are absent."""
+    def positions(self, user: str = "") -> dict[str, float]:
+        """Signed sizes of an account's positions, added up from the fills; flat coins are absent."""
         found: dict[str, float] = {}
-        for fill in (line for line in self.known() if line["kind"] == "fill"):
+        for fill in (line for line in self.known() if line["kind"] == "fill" and user in {"", line["user"]}):
             found[fill["coin"]] = found.get(fill["coin"], 0.0) + float(fill["sz"]) * (1 if fill["side"] == "B" else -1)
         return {coin: size for coin, size in found.items() if abs(size) > 1e-9}
 
@@ -174,6 +175,7 @@ def _order(versions: list[dict[str, Any]]) -> Order:
     first, last = versions[0], versions[-1]
     return Order(
         oid=first["oid"],
+        user=first["user"],
         coin=first["coin"],
         tif=first["tif"],
         reduce_only=first["reduceOnly"],

@@ -1,0 +1,131 @@
+"""Deletion, as the exchange saw it: by each policy, without an operator, and of a bot that is broken."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness import namespaces
+from harness.bot import CHILD_KINDS, Bot
+from harness.specs import EXAMPLE, merged
+from harness.venue import Venue, Wallet
+from harness.waiting import eventually, throughout
+
+FLATTENED, LEFT = Wallet(), Wallet()
+GTC = {"orderTif": "Gtc", "priceGuardBps": 50}
+
+
+@pytest.fixture(scope="module")
+def venue(kubectl) -> Venue:
+    """An exchange whose log outlives the bots."""
+    found = Venue(kubectl, namespaces.create(kubectl, "venue"), [FLATTENED, LEFT])
+    found.start()
+    return found
+
+
+def trader(venue: Venue, namespace: str, wallet: Wallet, name: str, **spec) -> Bot:
+    """A bot on that exchange."""
+    bot = Bot(venue.kubectl, name, namespace)
+    bot.kubectl.apply(venue.secret(wallet, name=f"{name}-key", namespace=namespace))
+    bot.create(venue.spec(wallet, secret=f"{name}-key", **spec))
+    return bot
+
+
+def orders_of(venue: Venue, wallet: Wallet) -> list:
+    venue.exchange.read()
+    return [each for each in venue.exchange.orders() if each.user == wallet.account]
+
+
+def positions_of(venue: Venue, wallet: Wallet) -> dict[str, float]:
+    venue.exchange.read()
+    return venue.exchange.positions(wallet.account)
+
+
+def left_of(bot: Bot) -> dict:
+    """What still stands of a bot, its retained volumes aside."""
+    return bot.children(CHILD_KINDS)
+
+
+def assert_nothing_is_left(bot: Bot) -> None:
+    eventually(
+        lambda: not left_of(bot),
+        what="the children are gone too",
+        within_s=120,
+        every_s=2,
+        seen=lambda: left_of(bot).keys(),
+    )
+
+
+def test_cancel_orders_cancels_and_confirms_before_the_bot_goes(majors):
+    """The exchange goes with its bot: its log is read along until the end."""
+    majors.patch(deletionPolicy="CancelOrders", execution={"orderTif": "Alo", "slices": 3, "sliceIntervalSeconds": 0})
+    majors.wait_ready()
+    since_ms = majors.exchange.now_ms()
+    with majors.exchange.followed():
+        majors.delete()
+        majors.wait_gone()
+    assert [each for each in majors.exchange.orders() if each.is_open] == []
+    assert_nothing_is_left(majors)
+    assert since_ms
+
+
+def test_without_an_operator_a_bot_waits_and_then_goes_with_its_orders_cancelled(operator, resting):
+    resting.exchange.wait_for_open_orders()
+    operator.scale(0)
+    try:
+        with resting.exchange.followed():
+            resting.delete()
+            eventually(
+                lambda: resting.seen()["metadata"].get("deletionTimestamp"),
+                what="the deletion is asked for",
+                within_s=30,
+            )
+            throughout(resting.resource, what="the bot waits for its operator", for_s=5)
+            operator.scale(1)
+            resting.wait_gone(within_s=240)
+    finally:
+        operator.scale(1)
+    orders = resting.exchange.orders()
+    assert [each for each in orders if each.is_open] == []
+    assert [each for each in orders if each.status == "canceled"]
+    assert_nothing_is_left(resting)
+
+
+def test_flatten_closes_the_positions_before_the_bot_goes(venue, operator, namespace):
+    bot = trader(venue, namespace, FLATTENED, "flattened", deletionPolicy="Flatten", execution=GTC)
+    eventually(lambda: positions_of(venue, FLATTENED), what="it has positions", within_s=300, every_s=2)
+    bot.delete()
+    bot.wait_gone(within_s=240)
+    assert positions_of(venue, FLATTENED) == {}
+    orders = orders_of(venue, FLATTENED)
+    assert [each for each in orders if each.is_open] == []
+    assert any(each.reduce_only for each in orders)
+    assert_nothing_is_left(bot)
+
+
+def test_leave_goes_at_once_without_an_operator_and_touches_nothing(venue, operator, namespace):
+    bot = trader(venue, namespace, LEFT, "left", deletionPolicy="Leave")
+    eventually(
+        lambda: [each for each in orders_of(venue, LEFT) if each.is_open], what="orders rest", within_s=300, every_s=1
+    )
+    assert not bot.seen()["metadata"].get("finalizers")
+    operator.scale(0)
+    try:
+        bot.delete()
+        bot.wait_gone(within_s=15)
+        assert_nothing_is_left(bot)
+    finally:
+        operator.scale(1)
+
+
+def test_a_bot_whose_redis_is_broken_goes_at_its_deadline_and_says_so(operator, namespace):
+    bot = Bot(operator.kubectl, "broken", namespace)
+    change = {
+        "suspend": True,
+        "deletionDeadlineSeconds": 10,
+        "redis": {"storage": None, "urlSecretRef": {"name": "none"}},
+    }
+    bot.create(merged(EXAMPLE, change))
+    bot.wait_condition("SpecValid", within_s=60)
+    bot.delete()
+    bot.wait_gone(within_s=60)
+    assert_nothing_is_left(bot)
