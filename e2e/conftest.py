@@ -52,7 +52,8 @@ def kubectl() -> Iterator[Kubectl]:
     """The cluster; this run's namespaces are gone afterwards."""
     client = cluster.find_or_create()
     yield client
-    namespaces.remove_all(client)
+    if not namespaces.KEPT:
+        namespaces.remove_all(client)
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +75,8 @@ def operator(kubectl: Kubectl, namespace: str, request: pytest.FixtureRequest) -
     request.session.stash[INSTALLATION] = installed
     installed.install()
     yield installed
-    installed.uninstall()
+    if not namespaces.KEPT:
+        installed.uninstall()
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 
 from harness.kubectl import Kubectl
 
-RUN = secrets.token_hex(3)
+KEPT = os.environ.get("E2E_RUN", "")
+"""The name of a run whose installation and bots are kept, and used again by the next run of that name."""
+RUN = KEPT or secrets.token_hex(3)
 """In every name of this run, so that two runs on one cluster do not meet."""
 RUN_LABEL = "tradingbot.dev/e2e-run"
 
