@@ -246,14 +246,24 @@ class Kube:
             await self.delete("v1", "Pod", namespace, pod["name"], uid=pod["uid"], grace=grace)
         return tuple(pod["name"] for pod in pods)
 
-    async def event(self, bot: Bot, *, type: str, reason: str, message: str, action: str) -> None:  # noqa: A002 - the field's name
-        """Tell something that happened to a bot; ``type`` is Normal or Warning."""
+    async def event(
+        self,
+        bot: Bot,
+        *,
+        type: str,  # noqa: A002 - the field's name
+        reason: str,
+        message: str,
+        action: str,
+        name: str | None = None,
+    ) -> None:
+        """Tell something that happened to a bot; ``type`` is Normal or Warning. One of that name is told once."""
+        named = {"name": name} if name else {"generateName": f"{bot.name}."}
         now = datetime.fromtimestamp(self._clock.now_ms() / 1000, tz=UTC)
         await self.create(
             {
                 "apiVersion": "events.k8s.io/v1",
                 "kind": "Event",
-                "metadata": {"generateName": f"{bot.name}.", "namespace": bot.namespace},
+                "metadata": {**named, "namespace": bot.namespace},
                 "eventTime": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
                 "reportingController": f"tradingbot.dev/{MANAGED_BY}",
                 "reportingInstance": MANAGED_BY,

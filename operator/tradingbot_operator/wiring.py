@@ -1,4 +1,4 @@
-"""What the two lanes of the queue do, put together."""
+"""What the lanes of the queue do, put together."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
-import structlog
-
-from tradingbot.domain.errors import Temporary
 from tradingbot.runtime.clock import Clock
+from tradingbot_operator.accounts import Accounts
+from tradingbot_operator.bus_link import Links
+from tradingbot_operator.bus_url import Address, UrlSource, in_cluster
 from tradingbot_operator.cache import Cache
 from tradingbot_operator.children import Children
-from tradingbot_operator.keys import MasterKey
+from tradingbot_operator.keys import MasterKey, account_of
 from tradingbot_operator.kube import Kube
 from tradingbot_operator.queue import Handler, Lane, WorkQueue
-from tradingbot_operator.render import context_of, render, secrets
-from tradingbot_operator.resource import parse
+from tradingbot_operator.reconcile import Reconciler
 from tradingbot_operator.settings import OperatorSettings
-
-log = structlog.stdlib.get_logger("tradingbot.operator.wiring")
+from tradingbot_operator.weight import Weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,26 +30,32 @@ class Parts:
     queue: WorkQueue
     clock: Clock
     master: MasterKey
+    address: Address = in_cluster
+    """Where a bot's own Redis is reached."""
 
 
 @contextlib.asynccontextmanager
 async def reconciling(parts: Parts) -> AsyncIterator[Mapping[Lane, Handler]]:
     """The handlers of the lanes; what they hold open is closed at the end."""
-    children = Children(parts.kube, parts.cache, parts.clock)
-
-    async def children_lane(key: str) -> None:
-        body = parts.cache.bot(key)
-        if body is None or "deletionTimestamp" in body["metadata"]:
-            return
-        bot = parse(body)
-        context = context_of(bot, parts.settings, parts.master)
-        await children.sync_secrets(bot, secrets(bot, parts.master))
-        report = await children.sync(bot, render(bot, context))
-        log.info("children", bot=key, report=report)
-        if report.errors:
-            raise Temporary("; ".join(f"{name}: {text}" for name, text in report.errors))
-
-    async def mode_lane(key: str) -> None:
-        log.info("mode", bot=key)
-
-    yield {Lane.MODE: mode_lane, Lane.CHILDREN: children_lane, Lane.STATUS: mode_lane}
+    links = Links(
+        urls=UrlSource(passwords=parts.master, kube=parts.kube, address=parts.address),
+        account_of=lambda bot: account_of(bot, parts.master),
+        on_change=lambda key: parts.queue.add(key, Lane.MODE),
+        clock=parts.clock,
+    )
+    reconciler = Reconciler(
+        kube=parts.kube,
+        cache=parts.cache,
+        queue=parts.queue,
+        links=links,
+        children=Children(parts.kube, parts.cache, parts.clock),
+        accounts=Accounts(parts.kube, namespace=parts.settings.lease_namespace, clock=parts.clock),
+        weights=Weights(parts.settings.ip_weight_per_min),
+        settings=parts.settings,
+        master=parts.master,
+        clock=parts.clock,
+    )
+    try:
+        yield {Lane.MODE: reconciler.mode, Lane.CHILDREN: reconciler.children, Lane.STATUS: reconciler.status}
+    finally:
+        await links.close()

@@ -1,0 +1,49 @@
+"""A bot out of a resource whose spec is broken: enough of it to be halted and deleted.
+
+Whatever else is wrong with a spec, its mode is obeyed. Each part that is valid counts; each that is not has its
+default, except a mode that cannot be read: that is a HALT, as everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from tradingbot.domain.modes import Mode
+from tradingbot_operator.resource import Bot, parse
+from tradingbot_operator.spec import ExchangeSpec, RedisSpec, TradingBotSpec
+
+_NEEDED: Final = ("mode", "suspend", "exchange", "redis", "deletionPolicy", "deletionDeadlineSeconds")
+"""The parts that say what stopping means, and where the bot's Redis is."""
+_WITH_PARTS: Final[Mapping[str, type[BaseModel]]] = {"exchange": ExchangeSpec, "redis": RedisSpec}
+
+
+def salvage(body: Mapping[str, Any]) -> Bot:
+    """What can be read of a resource, for its mode and its deletion; never to be rendered."""
+    given = body.get("spec")
+    given = given if isinstance(given, Mapping) else {}
+    wanted = {name: given[name] for name in _NEEDED if name in given}
+    kept = _valid_fields(TradingBotSpec, wanted)
+    for name, model in _WITH_PARTS.items():
+        if name in wanted and name not in kept and isinstance(wanted[name], Mapping):
+            kept[name] = _valid_fields(model, wanted[name])
+    if "mode" in wanted and "mode" not in kept:
+        kept["mode"] = Mode.HALT
+    spec = TradingBotSpec.model_validate(kept, extra="ignore")
+    return replace(parse({**body, "spec": {}}), spec=spec)
+
+
+def _valid_fields(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are valid by themselves; what is broken between fields matters to rendering alone."""
+    return {name: value for name, value in given.items() if _valid(model, name, value)}
+
+
+def _valid(model: type[BaseModel], name: str, value: Any) -> bool:
+    try:
+        model.model_validate({name: value}, extra="ignore")
+    except ValidationError:
+        return False
+    return True
