@@ -13,14 +13,14 @@ from redis.exceptions import NoPermissionError, ResponseError
 from support.servers import Server
 from support.sessions import process_for, settings_for, until
 from tradingbot.bus.acl import ROLES, acl_rules
-from tradingbot.bus.buckets import WeightBudget
+from tradingbot.bus.buckets import WeightBudget, write_share
 from tradingbot.bus.client import connect
-from tradingbot.bus.commit import ActionStamp, Add, HashPut, ModeGuard, SetAdd, TokenTake, ValuePut
+from tradingbot.bus.commit import ActionStamp, Add, HashPut, ModeGuard, SetAdd, TokenTake, ValuePut, Verdict
 from tradingbot.bus.control import issue
 from tradingbot.bus.dead_letters import drop_dead_letter, list_dead_letters
 from tradingbot.bus.entries import Outcome
 from tradingbot.bus.lease import free_lease
-from tradingbot.bus.library import load_library
+from tradingbot.bus.library import load_library, read_keys
 from tradingbot.bus.memory import read_memory
 from tradingbot.bus.names import (
     GROUP_OWNER,
@@ -105,6 +105,8 @@ KEYS = {
     Key.ACTIVE_OIDS: {"portfolio_state"},
     Key.NONCE: {"execution"},
     Key.SERVER: {OPERATOR},
+    Key.LIMITS: {OPERATOR},
+    Key.LATEST_PREFLIGHT: {"execution"},
     "dedup:x": {"execution"},
     "action:x": {"execution"},
     "bucket:ip_weight": {"market_data", "portfolio_state", "execution"},
@@ -273,6 +275,34 @@ async def test_portfolio_state_trims_and_three_services_share_the_weight(users: 
     assert float(await users.hget("bucket:ip_weight", "tokens")) < 200
     async with connected(any_server, "portfolio_state") as redis:
         assert set(await trim_streams(redis)) == set(Stream)
+
+
+async def test_a_share_that_the_operator_sets_binds_services_that_may_not_set_it(
+    users: Redis, any_server: Server
+) -> None:
+    async with connected(any_server, OPERATOR) as redis:
+        await write_share(redis, 100)
+    for role in ("market_data", "portfolio_state", "execution"):
+        async with connected(any_server, role) as redis:
+            budget = WeightBudget(redis, capacity_per_min=1000, clock=SystemClock())
+            await budget.take(20)
+            assert await budget.left() <= 81
+            with pytest.raises(NoPermissionError):
+                await write_share(redis, 1000)
+    settings = settings_for(any_server, redis_url=url_of(any_server, "execution"))
+    async with open_session(process_for("execution"), settings) as bus:
+        taken = await bus.commit(commit_id="1", takes=[TokenTake("ip_weight", 50, 1000, 1000 / 60)])
+    assert taken.verdict is Verdict.RATE_LIMITED
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_every_role_reads_one_moment_of_what_it_may_not_write(
+    users: Redis, any_server: Server, role: str
+) -> None:
+    await users.hset(Key.MODE_SPEC, mapping={"mode": "HALT"})
+    async with connected(any_server, role) as redis:
+        found = await read_keys(redis, Key.MODE_SPEC, Key.MODE_BREAKER, Stream.AUDIT)
+    assert found.hash(Key.MODE_SPEC) == {"mode": "HALT"}
 
 
 async def test_portfolio_state_sees_how_full_the_server_is(users: Redis, any_server: Server) -> None:
