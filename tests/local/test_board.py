@@ -25,8 +25,8 @@ def board_of(*streams: Stream) -> Board:
     return board
 
 
-def text_of(board: Board, facts: Facts) -> str:
-    console = Console(file=io.StringIO(), width=160)
+def text_of(board: Board, facts: Facts, *, width: int = 160, height: int = 50) -> str:
+    console = Console(file=io.StringIO(), width=width, height=height)
     console.print(render(board, facts))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -79,6 +79,27 @@ def test_the_table_says_where_prices_come_from_and_what_the_mode_is() -> None:
 
     for text in ("SYNTHETIC PRICES", "HALT", "drawdown", "DRY RUN", "30× speed", "BTC +5.0%", "10,000.00"):
         assert text in shown
+
+
+def test_a_narrow_terminal_shows_each_cycle_in_two_lines_at_most() -> None:
+    shown = text_of(board_of(*CHAIN, Stream.ORDERS, Stream.REPORTS, Stream.SNAPSHOT), Facts(), width=80).splitlines()
+
+    rows = [each for each in shown if "│" in each]
+    assert max(map(len, shown)) <= 80
+    assert len(rows) <= 2
+    assert all(text in rows[0] for text in ("1600Z", "NORMAL", "BTC +5.0%", "1 of 1", "10,000.00"))
+
+
+def test_a_low_terminal_shows_the_newest_cycles() -> None:
+    board = board_of(*CHAIN)
+    for minute in range(1, 30):
+        later = case.sound().streams[Stream.TARGET][0].raw.replace("20260218T1600Z", f"20260218T16{minute:02}Z")
+        board.see(Stream.TARGET, later)
+    shown = text_of(board, Facts(), height=24)
+
+    assert "1629Z" in shown
+    assert "1600Z" not in shown
+    assert len(shown.splitlines()) <= 24
 
 
 def test_without_a_terminal_each_cycle_gets_one_line_when_the_next_has_begun() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +18,10 @@ from tradingbot.local.board import Board, CycleRow
 
 _SHOWN = 14
 _NOTES = 4
+_WIDE = 100
+"""Columns from which on the table shows what was asked for beside what was allowed."""
+_OTHER_LINES = 12
+_LINES_A_CYCLE = 2
 _MODE_STYLES = {Mode.NORMAL: "green", Mode.REDUCE_ONLY: "yellow", Mode.HALT: "bold red"}
 
 
@@ -119,7 +123,7 @@ def line(row: CycleRow, facts: Facts) -> str:
 
 def render(board: Board, facts: Facts) -> RenderableType:
     """The whole screen."""
-    parts: list[RenderableType] = [_head(board, facts), _table(board.rows[-_SHOWN:])]
+    parts: list[RenderableType] = [_head(board, facts), _Cycles(board.rows)]
     parts += [Text(f"  {note}", style="yellow") for note in facts.notes[-_NOTES:]]
     return Group(*parts)
 
@@ -149,7 +153,19 @@ def _head(board: Board, facts: Facts) -> Text:
     return head
 
 
-def _table(rows: Iterable[CycleRow]) -> Table:
+@dataclass(frozen=True, slots=True)
+class _Cycles:
+    """The newest cycles: as many as the screen has lines for, with as many columns as it is wide."""
+
+    rows: Sequence[CycleRow]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        fit = max(1, (options.size.height - _OTHER_LINES) // _LINES_A_CYCLE)
+        rows = self.rows[-min(_SHOWN, fit) :]
+        yield _wide_table(rows) if options.max_width >= _WIDE else _narrow_table(rows)
+
+
+def _wide_table(rows: Sequence[CycleRow]) -> Table:
     table = Table(expand=True, pad_edge=False)
     for name in ("cycle", "mode", "target", "approved", "clamped"):
         table.add_column(name, overflow="fold")
@@ -157,8 +173,8 @@ def _table(rows: Iterable[CycleRow]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            row.cycle_id[9:13] + "Z",
-            Text(str(row.mode or ""), style=_MODE_STYLES.get(row.mode, "") if row.mode else ""),
+            _minute(row),
+            _mode(row),
             _weights(row.targets),
             "= target" if row.approved is not None and row.approved == row.targets else _weights(row.approved),
             ", ".join(row.clamps) or "",
@@ -166,9 +182,34 @@ def _table(rows: Iterable[CycleRow]) -> Table:
             str(row.fills or ""),
             str(row.rejected or ""),
             _usd(row.fees_usd) if row.fees_usd else "",
-            "" if row.equity_usd is None else f"{row.equity_usd:,.2f}",
+            _equity(row),
         )
     return table
+
+
+def _narrow_table(rows: Sequence[CycleRow]) -> Table:
+    table = Table(expand=True, pad_edge=False)
+    table.add_column("cycle", no_wrap=True)
+    table.add_column("mode", no_wrap=True)
+    table.add_column("approved", overflow="fold", ratio=1)
+    table.add_column("filled", justify="right", no_wrap=True)
+    table.add_column("equity", justify="right", no_wrap=True)
+    for row in rows:
+        filled = f"{row.fills} of {len(row.orders)}" if row.orders else ""
+        table.add_row(_minute(row), _mode(row), _weights(row.approved), filled, _equity(row))
+    return table
+
+
+def _minute(row: CycleRow) -> str:
+    return row.cycle_id[9:13] + "Z"
+
+
+def _mode(row: CycleRow) -> Text:
+    return Text(str(row.mode or ""), style=_MODE_STYLES.get(row.mode, "") if row.mode else "")
+
+
+def _equity(row: CycleRow) -> str:
+    return "" if row.equity_usd is None else f"{row.equity_usd:,.2f}"
 
 
 def _weights(weights: dict[str, float] | None) -> str:
