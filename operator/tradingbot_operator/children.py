@@ -241,7 +241,7 @@ def _child(live: Manifest) -> Child:
 
 
 def _off(desired: Manifest, child: Child) -> tuple[str, ...]:
-    return (*drifted(desired, child.live), *child.foreign)
+    return tuple(dict.fromkeys((*drifted(desired, child.live), *child.foreign)))
 
 
 def _rendered(manifest: Manifest) -> str | None:

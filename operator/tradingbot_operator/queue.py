@@ -102,23 +102,26 @@ class WorkQueue:
 
 
 class _LaneQueue:
-    """One lane. Keys wait in ``_ready`` (in order), are in ``_running``, or are planned in ``_due``."""
+    """One lane. A key waits in ``_ready`` (in order), has a job in ``_jobs``, or is planned in ``_due``."""
 
     def __init__(self, lane: Lane, clock: Clock, ids: Ids, limits: LaneLimits) -> None:
         self._lane, self._clock, self._ids, self._limits = lane, clock, ids, limits
         self._ready: dict[str, None] = {}
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._jobs: dict[str, asyncio.Task[None]] = {}
+        self._begun: set[str] = set()
+        """Those whose job may have looked already: what comes now, it may not have seen."""
         self._again: set[str] = set()
         self._due: dict[str, float] = {}
         self._heap: list[tuple[float, str]] = []
         self._failures: dict[str, int] = {}
         self._dirty_since: dict[str, float] = {}
-        self._wake = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
         self._handler: Handler | None = None
+        self._alarm: tuple[float, asyncio.Task[None]] | None = None
         metrics.observe_queue(
             lane,
             depth=lambda: self.depth,
-            running=lambda: len(self._running),
+            running=lambda: len(self._jobs),
             oldest_s=lambda: self.oldest_dirty_s,
         )
 
@@ -128,7 +131,7 @@ class _LaneQueue:
 
     @property
     def idle(self) -> bool:
-        return not self._ready and not self._running
+        return not self._ready and not self._jobs
 
     @property
     def oldest_dirty_s(self) -> float:
@@ -137,11 +140,8 @@ class _LaneQueue:
     def add(self, key: str) -> None:
         self._dirty_since.setdefault(key, self._clock.real_s())
         self._due.pop(key, None)
-        if key in self._running:
-            self._again.add(key)
-        else:
-            self._ready[key] = None
-            self._start()
+        self._want(key)
+        self._start()
 
     def later(self, key: str, after_s: float) -> None:
         due_s = self._clock.real_s() + max(0.0, after_s)
@@ -149,7 +149,7 @@ class _LaneQueue:
             return
         self._due[key] = due_s
         heapq.heappush(self._heap, (due_s, key))
-        self._wake.set()
+        self._set_alarm()
 
     def forget(self, key: str) -> None:
         self._ready.pop(key, None)
@@ -159,58 +159,60 @@ class _LaneQueue:
         self._dirty_since.pop(key, None)
 
     async def run(self, handler: Handler) -> None:
-        self._handler = handler
-        self._start()
-        try:
-            while True:
-                self._wake.clear()
-                delay_s = self._promote()
-                self._start()
-                await self._wait(delay_s)
-        finally:
-            self._handler = None
-            for task in list(self._running.values()):
-                await end(task)
+        async with asyncio.TaskGroup() as group:
+            self._group, self._handler = group, handler
+            self._start()
+            self._set_alarm()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self._group = self._handler = None
+                for task in list(self._jobs.values()):
+                    await end(task)
 
-    def _promote(self) -> float:
-        """Make ready what is due; returns the real seconds until the next that is planned."""
-        now_s = self._clock.real_s()
-        while self._heap:
-            due_s, key = self._heap[0]
-            if self._due.get(key) != due_s:
-                heapq.heappop(self._heap)  # superseded or cancelled
-            elif due_s > now_s:
-                return due_s - now_s
-            else:
-                heapq.heappop(self._heap)
+    def _want(self, key: str) -> None:
+        if key in self._begun:
+            self._again.add(key)
+        elif key not in self._jobs:
+            self._ready[key] = None
+
+    def _set_alarm(self) -> None:
+        """Wake at the earliest that is planned."""
+        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)  # superseded or cancelled
+        if self._group is None or not self._heap:
+            return
+        due_s = self._heap[0][0]
+        if self._alarm is not None:
+            set_for_s, task = self._alarm
+            if set_for_s <= due_s:
+                return
+            task.cancel()
+        self._alarm = due_s, self._group.create_task(self._ring(due_s), name=f"{self._lane} alarm")
+
+    async def _ring(self, due_s: float) -> None:
+        await self._clock.sleep_real(due_s - self._clock.real_s())
+        self._alarm = None
+        now_s = max(due_s, self._clock.real_s())  # a timer may wake a little early
+        while self._heap and self._heap[0][0] <= now_s:
+            planned_s, key = heapq.heappop(self._heap)
+            if self._due.get(key) == planned_s:
                 del self._due[key]
-                if key in self._running:
-                    self._again.add(key)
-                else:
-                    self._ready[key] = None
-        return _LONGEST_SLEEP_S
-
-    async def _wait(self, delay_s: float) -> None:
-        sleeping = asyncio.ensure_future(self._clock.sleep_real(delay_s))
-        waking = asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait({sleeping, waking}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await end(sleeping)
-            await end(waking)
+                self._want(key)
+        self._start()
+        self._set_alarm()
 
     def _start(self) -> None:
-        if self._handler is None:
+        if self._group is None or self._handler is None:
             return
-        while self._ready and len(self._running) < self._limits.workers:
+        while self._ready and len(self._jobs) < self._limits.workers:
             key = next(iter(self._ready))
             del self._ready[key]
-            task = asyncio.create_task(self._work(key, self._handler), name=f"{self._lane} {key}")
-            self._running[key] = task
+            self._jobs[key] = self._group.create_task(self._work(key, self._handler), name=f"{self._lane} {key}")
 
     async def _work(self, key: str, handler: Handler) -> None:
         started_s = self._clock.real_s()
-        dirty_since_s = self._dirty_since.get(key)
+        self._begun.add(key)
         try:
             await handler(key)
         except TradingBotError as error:
@@ -220,22 +222,24 @@ class _LaneQueue:
             log.exception("reconcile_broke", lane=self._lane, key=key)
             self._failed(key, error)
         else:
-            self._succeeded(key, dirty_since_s)
+            self._succeeded(key, started_s)
         finally:
             metrics.reconcile_seconds.labels(lane=self._lane).observe(self._clock.real_s() - started_s)
-            del self._running[key]
+            self._begun.discard(key)
+            del self._jobs[key]
             if key in self._again:
                 self._again.discard(key)
                 self._due.pop(key, None)
                 self._ready[key] = None
             self._start()
 
-    def _succeeded(self, key: str, dirty_since_s: float | None) -> None:
+    def _succeeded(self, key: str, started_s: float) -> None:
         metrics.reconciles.labels(lane=self._lane).inc()
         self._failures.pop(key, None)
         if key in self._again:
-            self._dirty_since[key] = self._clock.real_s()
-        elif self._dirty_since.get(key) == dirty_since_s:
+            # What came meanwhile came after the start: no need to know when exactly.
+            self._dirty_since[key] = started_s
+        else:
             self._dirty_since.pop(key, None)
 
     def _failed(self, key: str, error: Exception) -> None:
