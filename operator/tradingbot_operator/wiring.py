@@ -1,4 +1,4 @@
-"""What the lanes of the queue do, put together."""
+"""The parts of the reconciler, put together: what the two sides of a bot, cluster and Redis, are reached by."""
 
 from __future__ import annotations
 
@@ -56,6 +56,10 @@ async def reconciling(parts: Parts) -> AsyncIterator[Mapping[Lane, Handler]]:
         clock=parts.clock,
     )
     try:
-        yield {Lane.MODE: reconciler.mode, Lane.CHILDREN: reconciler.children, Lane.STATUS: reconciler.status}
+        yield {
+            Lane.MODE: reconciler.mode,
+            Lane.CHILDREN: reconciler.children,
+            Lane.STATUS: reconciler.status,
+        }
     finally:
         await links.close()
