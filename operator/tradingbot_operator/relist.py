@@ -16,7 +16,7 @@ from tradingbot_operator import metrics
 from tradingbot_operator.cache import Cache
 from tradingbot_operator.kube import Kube, Manifest
 from tradingbot_operator.queue import Lane, WorkQueue
-from tradingbot_operator.watch import BOTS, CHILD_KINDS, WATCHED, Watcher, selector_of
+from tradingbot_operator.watch import BOTS, CHILD_KINDS, WATCHED, Watcher, scopes, selector_of
 
 log = structlog.stdlib.get_logger("tradingbot.operator.relist")
 
@@ -43,7 +43,7 @@ class Relist:
     ) -> None:
         self._kube, self._watcher, self._cache, self._queue = kube, watcher, cache, queue
         self._clock, self._ids = clock, ids
-        self._namespaces, self._resync_s = namespaces, resync_s
+        self._scopes, self._resync_s = scopes(namespaces), resync_s
         self.served_s: float | None = None
         """Real time at which the API server last answered; None before it has."""
 
@@ -53,8 +53,8 @@ class Relist:
         Waits until the API server answers and knows the resource.
         """
         for api_version, kind in (*CHILD_KINDS, BOTS):
-            for namespace in self._namespaces:
-                while not await self._read(api_version, kind, namespace):
+            for scope in self._scopes:
+                while not await self._read(api_version, kind, scope):
                     await self._clock.sleep_real(_FIRST_TRY_S)
 
     async def run(self) -> None:
@@ -76,24 +76,24 @@ class Relist:
         """Find what the watch has not told of and take it; returns how many objects that were."""
         missed = 0
         for api_version, kind in kinds:
-            for namespace in self._namespaces:
-                missed += await self._compare(api_version, kind, namespace)
+            for scope in self._scopes:
+                missed += await self._compare(api_version, kind, scope)
         return missed
 
-    async def _read(self, api_version: str, kind: str, namespace: str) -> bool:
+    async def _read(self, api_version: str, kind: str, scope: str | None) -> bool:
         try:
-            async for body in self._kube.pages(api_version, kind, namespace, selector_of(kind)):
+            async for body in self._kube.pages(api_version, kind, scope, selector_of(kind)):
                 self._watcher.seen(body)
         except (Temporary, Permanent) as error:
-            log.warning("not_listed_yet", kind=kind, namespace=namespace, error=str(error))
+            log.warning("not_listed_yet", kind=kind, scope=scope, error=str(error))
             return False
         self.served_s = self._clock.real_s()
         return True
 
-    async def _compare(self, api_version: str, kind: str, namespace: str) -> int:
-        before = {body["metadata"]["uid"]: body for body in self._cache.objects(api_version, kind, namespace)}
+    async def _compare(self, api_version: str, kind: str, scope: str | None) -> int:
+        before = {body["metadata"]["uid"]: body for body in self._cache.objects(api_version, kind, scope)}
         listed = [
-            each async for each in self._kube.pages(api_version, kind, namespace, selector_of(kind), metadata_only=True)
+            each async for each in self._kube.pages(api_version, kind, scope, selector_of(kind), metadata_only=True)
         ]
         self.served_s = self._clock.real_s()
         for body in listed:
@@ -109,7 +109,7 @@ class Relist:
         missed += sum(self._watcher.gone(body) for body in before.values())
         if missed:
             metrics.watch_missed.labels(kind=kind).inc(missed)
-            log.warning("watch_missed", kind=kind, namespace=namespace, objects=missed)
+            log.warning("watch_missed", kind=kind, scope=scope, objects=missed)
         return missed
 
     def _is_news(self, body: Manifest) -> bool:

@@ -23,6 +23,7 @@ from tradingbot_operator.queue import Lane, WorkQueue
 BOTS: Final = (API_VERSION, KIND)
 CHILD_KINDS: Final = (*WATCHED_CHILDREN, ("v1", "Pod"))
 WATCHED: Final = (BOTS, *CHILD_KINDS)
+ALL_NAMESPACES: Final = "*"
 EXIT_S: Final = 20
 """Real seconds that kopf is given to end."""
 
@@ -37,11 +38,16 @@ def selector_of(kind: str) -> str | None:
     return None if kind == KIND else CHILDREN_SELECTOR
 
 
+def scopes(namespaces: Sequence[str]) -> tuple[str | None, ...]:
+    """What is listed and watched one by one: each namespace, or with ``*`` the cluster (None)."""
+    return (None,) if ALL_NAMESPACES in namespaces else tuple(namespaces)
+
+
 def streams(namespaces: Sequence[str]) -> Iterator[str]:
     """The paths of all watch streams."""
     for api_version, kind in WATCHED:
-        for namespace in namespaces:
-            yield collection_path(api_version, kind, namespace)
+        for scope in scopes(namespaces):
+            yield collection_path(api_version, kind, scope)
 
 
 class Watcher:
@@ -99,7 +105,8 @@ async def watch(
     tasks = await kopf.spawn_tasks(
         registry=_registry(watcher, pulse),
         settings=_settings(),
-        namespaces=namespaces,
+        clusterwide=None in scopes(namespaces),
+        namespaces=[scope for scope in scopes(namespaces) if scope is not None],
         standalone=True,
         stop_flag=stop,
     )
