@@ -60,7 +60,7 @@ _MODE_CODES = """
 _ORDERS_TIMEOUT_S = 15.0
 
 
-@app.command()
+@app.command(short_help="Show a bot, or a table of several.")
 def status(name: Name = None, *, as_json: AsJson = False, namespace: Namespace = None, context: Context = None) -> None:
     """Show a bot: mode and who asked for it, portfolio, conditions, pods, last events. Of several bots a table."""
     _run(_status(Kubectl(context=context, namespace=namespace), name, as_json))
@@ -70,7 +70,8 @@ async def _status(kubectl: Kubectl, name: str | None, as_json: bool) -> int:  # 
     now = from_ms(SystemClock().now_ms())
     bots = await everyone(kubectl) if name is None else [await find(kubectl, name)]
     if name is None and len(bots) != 1:
-        typer.echo(json.dumps(bots, indent=2) if as_json else "\n".join(table(bots, now=now)))
+        lines = table(bots, now=now) if bots else ["no bot in this namespace: name another with -n"]
+        typer.echo(json.dumps(bots, indent=2) if as_json else "\n".join(lines))
         return 0
     seen = await look(kubectl, bots[0])
     typer.echo(json.dumps(document(seen), indent=2) if as_json else "\n".join(summary(seen, now=now)))
@@ -99,7 +100,7 @@ def _complain(text: str) -> None:
     typer.echo(text, err=True)
 
 
-@app.command(epilog=_MODE_CODES)
+@app.command(epilog=_MODE_CODES, short_help="Cancel every open order and place none.")
 def halt(
     name: Name = None,
     *,
@@ -116,7 +117,7 @@ def halt(
     _restrict(Mode.HALT, name, Kubectl(context=context, namespace=namespace), reason=reason, timeout_s=timeout)
 
 
-@app.command("reduce-only", epilog=_MODE_CODES)
+@app.command("reduce-only", epilog=_MODE_CODES, short_help="Let positions shrink, never grow.")
 def reduce_only(
     name: Name = None,
     *,
@@ -129,7 +130,7 @@ def reduce_only(
     _restrict(Mode.REDUCE_ONLY, name, Kubectl(context=context, namespace=namespace), reason=reason, timeout_s=timeout)
 
 
-@app.command(epilog=_MODE_CODES)
+@app.command(epilog=_MODE_CODES, short_help="Trade again; a breaker stays.")
 def resume(
     name: Name = None,
     *,
@@ -147,7 +148,7 @@ def resume(
     _run(work())
 
 
-@app.command()
+@app.command(short_help="Show the pods' logs.")
 def logs(
     name: Name = None,
     *,
@@ -177,7 +178,7 @@ def logs(
     kubectl.become(_answer(words()))
 
 
-@app.command()
+@app.command(short_help="Show the open orders.")
 def orders(name: Name = None, *, as_json: AsJson = False, namespace: Namespace = None, context: Context = None) -> None:
     """Show the orders of a bot's account that are open at the venue, as of its last reconciliation."""
 
@@ -193,7 +194,7 @@ def orders(name: Name = None, *, as_json: AsJson = False, namespace: Namespace =
     _run(work())
 
 
-@app.command()
+@app.command(short_help="Print what the operator makes of a file.")
 def render(filename: File, *, settings: Settings = None, namespace: Namespace = None, context: Context = None) -> None:
     """Print what the operator makes of the bots in a file; needs no cluster.
 
@@ -217,7 +218,10 @@ def render(filename: File, *, settings: Settings = None, namespace: Namespace = 
     _run(work())
 
 
-@app.command(epilog="Exit code: 0 nothing would change; 1 something would; greater: it could not be told.")
+@app.command(
+    epilog="Exit code: 0 nothing would change; 1 something would; greater: it could not be told.",
+    short_help="Show what applying a file would change.",
+)
 def diff(filename: File, *, settings: Settings = None, namespace: Namespace = None, context: Context = None) -> None:
     """Show what applying a file would change in the cluster: the bots in it and all that the operator makes of them.
 

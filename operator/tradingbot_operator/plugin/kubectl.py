@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -77,6 +78,7 @@ class Kubectl:
             stdin=asyncio.subprocess.DEVNULL if given is None else asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            process_group=0,  # its helpers (credential plugins) hold its pipes open: they are ended with it
         )
         try:
             feed = None if given is None else given.encode()
@@ -86,7 +88,7 @@ class Kubectl:
         finally:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+                    os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
         return Answer(code=process.returncode or 0, out=out.decode(errors="replace"), err=err.decode(errors="replace"))
 
