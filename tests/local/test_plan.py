@@ -33,6 +33,11 @@ def test_auto_is_synthetic_otherwise_and_says_so_plainly() -> None:
     assert "SYNTHETIC" in chosen.why
 
 
+def test_live_prices_that_do_not_answer_are_waited_for_and_said() -> None:
+    assert prices("live", live=True).why == ""
+    assert "nothing is traded until" in prices("live", live=False).why
+
+
 def test_a_faster_clock_is_never_given_live_prices() -> None:
     assert prices(live=True, speed=30).label is PriceLabel.SYNTHETIC
     with pytest.raises(PlanError, match="--speed 30 cannot run on live prices"):

@@ -261,8 +261,15 @@ async def _status(as_json: bool, data_dir: Path | None, env_file: Path | None) -
         typer.echo(json.dumps(facts, indent=2))
         return
     for name, value in facts.items():
-        shown = " ".join(f"{key}={each}" for key, each in value.items()) if isinstance(value, dict) else value
+        shown = _in_a_line(value) if isinstance(value, dict) else value
         typer.echo(f"{name:<12}{'—' if shown in {None, ''} else shown}")
+
+
+def _in_a_line(facts: dict[str, Any]) -> str:
+    """What there is to say, moments as times of day."""
+    said = {name: value for name, value in facts.items() if value not in {None, ""}}
+    moments = {name: f"{from_ms(at_ms):%H:%M:%S.%f}"[:-3] + "Z" for name, at_ms in said.items() if name.endswith("_at")}
+    return " ".join(f"{name}={value}" for name, value in {**said, **moments}.items())
 
 
 @ctl.command("orders")

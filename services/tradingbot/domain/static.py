@@ -78,7 +78,7 @@ class StaticSettings(Model):
     """What is traded, where, and how often. A field's environment name is its name in capitals."""
 
     universe: Universe = (Symbol("BTC"), Symbol("ETH"), Symbol("SOL"), Symbol("ADA"), Symbol("DOGE"))
-    """The coins that are traded, the venue's names, separated by commas. The default is the mission's five."""
+    """The coins that are traded, the venue's names, separated by commas. The default: five that are much traded."""
 
     cycle_seconds: CycleSeconds = 60
     """Length of a trading cycle in seconds: a multiple of 60 that divides a day, so that cycles start at the same

@@ -68,7 +68,8 @@ def choose_prices(*, asked: str, network: Network, live_answers: bool, speed: fl
             f"--speed {speed:g} cannot run on live prices; use --speed 1, or --prices synthetic or a recording"
         )
     if asked == "live":
-        return Prices(spec="live", label=PriceLabel.LIVE)
+        why = "" if live_answers else "the live venue's public data cannot be reached: nothing is traded until it can"
+        return Prices(spec="live", label=PriceLabel.LIVE, why=why)
     if asked == "auto" and live_answers and speed == 1:
         return Prices(spec="live", label=PriceLabel.LIVE, why="prices are the live venue's public data")
     if asked == "auto":

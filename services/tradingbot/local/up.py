@@ -80,7 +80,7 @@ async def _until_left(folder: DataFolder) -> None:
 
 async def _prices(options: UpOptions, static: StaticSettings) -> Prices:
     live_answers = False
-    if options.prices == "auto" and options.speed == 1 and static.hl_network is Network.PAPER:
+    if options.prices in {"auto", "live"} and options.speed == 1 and static.hl_network is Network.PAPER:
         from tradingbot.paper.prices import probe_live  # noqa: PLC0415 - only where it is asked
 
         live_answers = await probe_live()

@@ -114,8 +114,9 @@ def make_view(console: Console) -> View:
 def line(row: CycleRow, facts: Facts) -> str:
     """A cycle in one line."""
     equity = "—" if row.equity_usd is None else f"{row.equity_usd:,.2f} USD"
+    why = f" ({facts.mode_reason})" if facts.mode_reason and facts.mode is row.mode else ""
     return (
-        f"{row.cycle_id} {row.mode or '—'} approved [{_weights(row.approved)}] clamped {len(row.clamps)} "
+        f"{row.cycle_id} {row.mode or '—'}{why} approved [{_weights(row.approved)}] clamped {len(row.clamps)} "
         f"orders {len(row.orders)} filled {row.fills} refused {row.rejected} fees {_usd(row.fees_usd)} equity {equity} "
         f"prices {facts.prices.upper()}"
     )
