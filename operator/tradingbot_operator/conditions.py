@@ -210,6 +210,8 @@ def _ready(seen: Observation, said: Mapping[str, Finding]) -> Finding:
         return Finding(READY, FALSE, "PodsNotReady", "; ".join((text, *seen.pod_problems)))
     if said[REDIS_READY].status is not TRUE:
         return Finding(READY, FALSE, "RedisNotReady", said[REDIS_READY].message)
+    if seen.mode is not None and seen.mode.effective is None:
+        return Finding(READY, FALSE, "ModeNotTaken", said[MODE_APPLIED].message)
     if said[PREFLIGHT].status is not TRUE and not seen.bot.spec.dry_run_in_force:
         return Finding(READY, FALSE, "PreflightNotPassed", said[PREFLIGHT].message)
     return Finding(READY, TRUE, "Ready", f"{seen.ready_text} ready")
