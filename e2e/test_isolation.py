@@ -93,9 +93,9 @@ FORBIDDEN = (
     ("KEYS", "no-such-key"),
     ("FLUSHALL", "BOGUS"),
     ("FUNCTION", "LOAD", "nonsense"),
-    ("DEBUG", "nonsense"),
-    ("SET", "ctl.mode.spec"),
-    ("HSET", "ctl.params", "odd"),
+    ("SHUTDOWN", "BOGUS"),
+    ("SET", "ctl.mode.spec", "x", "NX", "XX"),
+    ("HSET", "ctl.params", "one", "1", "odd"),
     ("DEL", "bot.server"),
 )
 

@@ -1,7 +1,7 @@
 """Runs in a service's pod, as its own Redis user: what may it do? Nothing that is tried here changes anything.
 
 The server looks at a user's rights before it looks at a command, so a command that must fail tells by its error whether
-it was allowed: an XADD under the id 0-0, a read of a group that does not exist, a wrong number of words.
+it was allowed: an XADD under the id 0-0, a read of a group that does not exist, options that exclude each other.
 """
 
 import json
