@@ -239,16 +239,18 @@ def diff(filename: File, *, settings: Settings = None, namespace: Namespace = No
             live = await made.live_twin(kubectl, body)
             bot = made.as_in_cluster(body, live, namespace=namespace)
             wanted = made.rendered(bot, await made.context_here(kubectl, bot, live, in_force))
-            own = await _difference(kubectl, made.as_yaml((made.bare(body, bot),)), manager="kubectl")
-            code = max(code, own, await _difference(kubectl, made.as_yaml(wanted), manager=FIELD_MANAGER))
+            own = await _difference(kubectl, made.as_yaml((made.bare(body, bot),)))
+            code = max(code, own, await _difference(kubectl, made.as_yaml(wanted), *_AS_THE_OPERATOR))
         return code
 
     _run(work())
 
 
-async def _difference(kubectl: Kubectl, text: str, *, manager: str) -> int:
-    words = ("diff", "--server-side", "--force-conflicts", f"--field-manager={manager}", "--filename=-")
-    answer = await kubectl.run(*words, given=text, timeout_s=60)
+_AS_THE_OPERATOR = ("--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}")
+
+
+async def _difference(kubectl: Kubectl, text: str, *options: str) -> int:
+    answer = await kubectl.run("diff", *options, "--filename=-", given=text, timeout_s=60)
     typer.echo(answer.out, nl=False)
     if answer.code > 1 or (answer.code and not answer.out):
         _complain(answer.err.rstrip())

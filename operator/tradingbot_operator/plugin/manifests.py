@@ -7,6 +7,7 @@ the cluster they are read from where they stand in plain sight; for one that is 
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 from collections.abc import Mapping
@@ -99,20 +100,26 @@ def as_in_cluster(body: Mapping[str, Any], live: Resource | None, *, namespace: 
 async def context_here(kubectl: Kubectl, bot: Bot, live: Resource | None, settings: OperatorSettings) -> Context:
     """What rendering needs, as far as a person may see it."""
     there = Kubectl(context=kubectl.context, namespace=bot.namespace)
-    redis = await _data_of(there, "configmap", names.redis_config_map(bot.name)) if live else {}
-    paper = await _data_of(there, "deployment.apps", names.child(bot.name, names.PAPER)) if live else {}
+    config, redis, paper = await asyncio.gather(
+        _found(there, live, "configmap", names.config_map(bot.name)),
+        _found(there, live, "configmap", names.redis_config_map(bot.name)),
+        _found(there, live, "deployment.apps", names.child(bot.name, names.PAPER)),
+    )
     exchange = bot.spec.exchange
     named = exchange.vault_address or exchange.account_address
-    account = ((live or {}).get("status") or {}).get("account") or (named.lower() if named else _UNKNOWN_ADDRESS)
+    known = (config.get("data") or {}).get("HL_ACCOUNT_ADDRESS", _UNKNOWN_ADDRESS)
     return Context(
         settings=settings,
-        account=account,
+        account=named.lower() if named else known,
         agent_address=_agent(paper),
         password_hashes=_hashes((redis.get("data") or {}).get("users.acl", "")),
     )
 
 
-async def _data_of(kubectl: Kubectl, kind: str, name: str) -> Resource:
+async def _found(kubectl: Kubectl, bot: Resource | None, kind: str, name: str) -> Resource:
+    """A child of a bot that is in the cluster; nothing where it is not, or may not be read."""
+    if bot is None:
+        return {}
     try:
         found: Resource = await kubectl.read("get", kind, name)
     except KubectlFailed:
