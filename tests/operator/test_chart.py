@@ -172,6 +172,13 @@ def test_one_operator_runs_at_a_time_and_restarts_when_its_settings_change() -> 
     assert annotations[0]["checksum/settings"] != annotations[1]["checksum/settings"]
 
 
+@pytest.mark.parametrize("kind", ["Deployment", "Pod"])
+def test_no_service_of_the_releases_name_becomes_a_setting(kind: str) -> None:
+    (owner,) = of_kind(rendered(), kind)
+    pod = owner["spec"]["template"]["spec"] if kind == "Deployment" else owner["spec"]
+    assert pod["enableServiceLinks"] is False
+
+
 def test_bots_admit_the_pods_that_the_chart_makes() -> None:
     manifests = rendered(**EVERYTHING)
     (deployment,) = of_kind(manifests, "Deployment")
