@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from support.operator_kubectl import FakeKubectl, kubectl  # noqa: F401 - a fixture
+from support.operator_kubectl import FakeKubectl
 from tradingbot_operator.plugin import speaking
 from tradingbot_operator.plugin.app import app
 
@@ -37,7 +37,7 @@ def run(*words: str, timeout: str = "20") -> Result:
     return CliRunner().invoke(app, [words[0], "--timeout", timeout, *words[1:]], catch_exceptions=False)
 
 
-def test_a_halt_is_patched_and_spoken_and_ends_with_its_acknowledgement(kubectl: FakeKubectl) -> None:  # noqa: F811
+def test_a_halt_is_patched_and_spoken_and_ends_with_its_acknowledgement(kubectl: FakeKubectl) -> None:
     kubectl.answers("patch", resource())
     kubectl.answers("exec", ACKED)
     kubectl.answers("get", resource())
@@ -57,7 +57,7 @@ def test_a_halt_is_patched_and_spoken_and_ends_with_its_acknowledgement(kubectl:
     assert spoken[-2:] == ["--", "odd fills"]
 
 
-def test_the_operators_word_is_enough_where_the_monitor_is_gone(kubectl: FakeKubectl) -> None:  # noqa: F811
+def test_the_operators_word_is_enough_where_the_monitor_is_gone(kubectl: FakeKubectl) -> None:
     kubectl.answers("patch", resource())
     kubectl.answers("exec", err=GONE, code=1)
     kubectl.answers("get", obeyed(), delay_s=2)
@@ -70,7 +70,7 @@ def test_the_operators_word_is_enough_where_the_monitor_is_gone(kubectl: FakeKub
     assert "not found" in done.stderr
 
 
-def test_a_monitor_that_hangs_holds_nothing_back(kubectl: FakeKubectl) -> None:  # noqa: F811
+def test_a_monitor_that_hangs_holds_nothing_back(kubectl: FakeKubectl) -> None:
     kubectl.answers("patch", resource())
     kubectl.answers("exec", ACKED, delay_s=50)
     kubectl.answers("get", obeyed())
@@ -82,7 +82,7 @@ def test_a_monitor_that_hangs_holds_nothing_back(kubectl: FakeKubectl) -> None: 
     assert time.monotonic() - began < 20
 
 
-def test_who_may_not_patch_halts_all_the_same(kubectl: FakeKubectl) -> None:  # noqa: F811
+def test_who_may_not_patch_halts_all_the_same(kubectl: FakeKubectl) -> None:
     kubectl.answers("patch", err=FORBIDDEN, code=1)
     kubectl.answers("exec", ACKED)
 
@@ -95,7 +95,7 @@ def test_who_may_not_patch_halts_all_the_same(kubectl: FakeKubectl) -> None:  # 
 
 
 def test_an_api_server_that_does_not_answer_the_patch_does_not_stop_the_second_way(
-    kubectl: FakeKubectl,  # noqa: F811
+    kubectl: FakeKubectl,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(speaking, "PATCH_TIMEOUT_S", 0.1)
@@ -109,7 +109,7 @@ def test_an_api_server_that_does_not_answer_the_patch_does_not_stop_the_second_w
     assert "no answer within 0.1 s" in done.stderr
 
 
-def test_when_neither_way_works_it_says_that_nothing_was_written(kubectl: FakeKubectl) -> None:  # noqa: F811
+def test_when_neither_way_works_it_says_that_nothing_was_written(kubectl: FakeKubectl) -> None:
     kubectl.answers("patch", err=FORBIDDEN, code=1)
     kubectl.answers("exec", err=GONE, code=1)
 
@@ -119,7 +119,7 @@ def test_when_neither_way_works_it_says_that_nothing_was_written(kubectl: FakeKu
     assert "NOTHING was written" in done.stderr
 
 
-def test_written_and_not_acknowledged_is_an_exit_code_of_its_own(kubectl: FakeKubectl) -> None:  # noqa: F811
+def test_written_and_not_acknowledged_is_an_exit_code_of_its_own(kubectl: FakeKubectl) -> None:
     kubectl.answers("patch", resource())
     kubectl.answers("exec", WRITTEN, err="HALT is written, but execution has not acknowledged it", code=2)
     kubectl.answers("get", resource())
@@ -141,7 +141,7 @@ def test_written_and_not_acknowledged_is_an_exit_code_of_its_own(kubectl: FakeKu
     ids=["an-earlier-generation", "a-weaker-mode", "no-generation", "not-acknowledged"],
 )
 def test_another_modes_acknowledgement_is_not_taken_for_this_one(
-    kubectl: FakeKubectl,  # noqa: F811
+    kubectl: FakeKubectl,
     seen: dict[str, Any],
 ) -> None:
     kubectl.answers("patch", resource())
@@ -151,7 +151,7 @@ def test_another_modes_acknowledgement_is_not_taken_for_this_one(
     assert run("halt", "majors", timeout="1").exit_code == 3
 
 
-def test_a_stricter_mode_in_force_holds_reduce_only_too(kubectl: FakeKubectl) -> None:  # noqa: F811
+def test_a_stricter_mode_in_force_holds_reduce_only_too(kubectl: FakeKubectl) -> None:
     kubectl.answers("patch", resource())
     kubectl.answers("exec", err=GONE, code=1)
     kubectl.answers("get", obeyed("HALT"))
@@ -163,7 +163,7 @@ def test_a_stricter_mode_in_force_holds_reduce_only_too(kubectl: FakeKubectl) ->
     assert (spoken := kubectl.call("exec"))[spoken.index("ctl") :][:3] == ["ctl", "reduce-only", "--wait"]
 
 
-def test_a_reason_that_looks_like_an_option_stays_a_reason(kubectl: FakeKubectl) -> None:  # noqa: F811
+def test_a_reason_that_looks_like_an_option_stays_a_reason(kubectl: FakeKubectl) -> None:
     kubectl.answers("patch", resource())
     kubectl.answers("exec", ACKED)
     kubectl.answers("get", resource())
@@ -173,7 +173,7 @@ def test_a_reason_that_looks_like_an_option_stays_a_reason(kubectl: FakeKubectl)
     assert kubectl.call("exec")[-2:] == ["--", "--timeout $(reboot)"]
 
 
-def test_without_a_name_the_only_bot_is_meant(kubectl: FakeKubectl) -> None:  # noqa: F811
+def test_without_a_name_the_only_bot_is_meant(kubectl: FakeKubectl) -> None:
     listed = kubectl.answers("get tradingbots.tradingbot.dev --output", {"items": [resource()]})
     kubectl.answers("patch", resource())
     kubectl.answers("exec", ACKED)
@@ -189,7 +189,7 @@ def test_without_a_name_the_only_bot_is_meant(kubectl: FakeKubectl) -> None:  # 
         run("halt")
 
 
-def test_resume_sets_the_spec_and_lifts_the_persons_mode(kubectl: FakeKubectl) -> None:  # noqa: F811
+def test_resume_sets_the_spec_and_lifts_the_persons_mode(kubectl: FakeKubectl) -> None:
     kubectl.answers("patch", resource())
     kubectl.answers("exec", "mode HALT by spec\n")
     kubectl.answers("get", obeyed("NORMAL"))
@@ -202,7 +202,7 @@ def test_resume_sets_the_spec_and_lifts_the_persons_mode(kubectl: FakeKubectl) -
     assert (spoken := kubectl.call("exec"))[spoken.index("ctl") :][:2] == ["ctl", "resume"]
 
 
-def test_resume_needs_no_operator_where_only_a_person_restricted(kubectl: FakeKubectl) -> None:  # noqa: F811
+def test_resume_needs_no_operator_where_only_a_person_restricted(kubectl: FakeKubectl) -> None:
     kubectl.answers("patch", resource())
     kubectl.answers("exec", "mode NORMAL by spec\n")
     kubectl.answers("get", resource())
@@ -210,7 +210,7 @@ def test_resume_needs_no_operator_where_only_a_person_restricted(kubectl: FakeKu
     assert run("resume", "majors").exit_code == 0
 
 
-def test_resume_says_so_when_a_breaker_still_restricts(kubectl: FakeKubectl) -> None:  # noqa: F811
+def test_resume_says_so_when_a_breaker_still_restricts(kubectl: FakeKubectl) -> None:
     kubectl.answers("patch", resource())
     kubectl.answers("exec", "mode HALT by breaker: drawdown\n")
     kubectl.answers("get", obeyed("HALT"))
@@ -221,7 +221,7 @@ def test_resume_says_so_when_a_breaker_still_restricts(kubectl: FakeKubectl) -> 
     assert "tradingbot.dev/clear-breaker" in done.stderr
 
 
-def test_resume_that_reaches_nobody_has_done_nothing(kubectl: FakeKubectl) -> None:  # noqa: F811
+def test_resume_that_reaches_nobody_has_done_nothing(kubectl: FakeKubectl) -> None:
     kubectl.answers("patch", err=FORBIDDEN, code=1)
     kubectl.answers("exec", err=GONE, code=1)
 
