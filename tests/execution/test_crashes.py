@@ -228,3 +228,21 @@ async def test_what_can_never_be_sent_becomes_a_dead_letter_and_the_stream_goes_
 
     assert len(bench.orders_sent()) == 1
     assert len(await bench.audits("dlq")) == 3
+
+
+async def test_failing_closed_is_not_run_in_a_task_that_counts_as_cancelled(durable_server: Server) -> None:
+    """Before Python 3.11.3 a time-out in such a task raises CancelledError, and execution would end instead."""
+    redis = connect(durable_server.url, client_name="test")
+    await load_library(redis)
+    async with execution_bench(redis, durable_server) as bench:
+        await bench.ready()
+        async with bench.doomed() as service:
+            await bench.begun()
+            durable_server.kill()
+
+            async def failed_closed() -> bool:
+                return "redis: " in bench.running_process.health.readiness[1]
+
+            await bench.until(failed_closed)
+            assert service.cancelling() == 0
+    await redis.aclose()

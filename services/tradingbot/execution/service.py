@@ -223,12 +223,9 @@ class Execution:
         """One life under one lease."""
         self.gate.stop("starting", "earlier orders are not accounted for yet")
         try:
-            await self.book.load()
-            self.gate.lift("redis")
-            await self.control.begin()
-            async with asyncio.TaskGroup() as tasks:
-                for loop in self._loops():
-                    tasks.create_task(loop)
+            # A group that fails leaves its task marked as cancelled, and before Python 3.11.3 every time-out in that
+            # task raises CancelledError from then on: so the group has a task of its own, and failing closed another.
+            await asyncio.create_task(self._live())
         except* Stopping:
             self._process.log.info("stopped_clean", open_orders=len(self.book.ledger.live()))
         except* BusError as trouble:
@@ -240,6 +237,14 @@ class Execution:
             self.gate.stop("redis", "the bus or the lease is lost")
             self._process.health.ready(is_ready=False, why=f"redis: {why}")
             await self._fail_closed()
+
+    async def _live(self) -> None:
+        await self.book.load()
+        self.gate.lift("redis")
+        await self.control.begin()
+        async with asyncio.TaskGroup() as tasks:
+            for loop in self._loops():
+                tasks.create_task(loop)
 
     def _loops(self) -> list[Coroutine[Any, Any, None]]:
         consume = self._bus.consume
