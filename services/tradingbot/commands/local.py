@@ -97,6 +97,7 @@ async def _verify(access: Access) -> tuple[Verdict, ...]:
     async with access.redis:
         evidence = await collect(
             access.redis,
+            clock=access.clock,
             venue_url=paper or urls(access.static.hl_network, access.static.hl_http_url).http_url,
             is_paper=paper is not None,
             bot_id=await access.bot_id(),

@@ -273,6 +273,7 @@ class _Run:
         own = urls(static.hl_network, static.hl_http_url, static.hl_ws_url)
         return await collect(
             self._bot.redis,
+            clock=self._clock,
             venue_url=paper[0] if paper else own.http_url,
             is_paper=paper is not None,
             bot_id=self._plan.identity.bot_id,

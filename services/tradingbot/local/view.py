@@ -18,7 +18,7 @@ from tradingbot.local.board import Board, CycleRow
 
 _SHOWN = 14
 _NOTES = 4
-_WIDE = 100
+_WIDE = 120
 """Columns from which on the table shows what was asked for beside what was allowed."""
 _OTHER_LINES = 12
 _LINES_A_CYCLE = 2

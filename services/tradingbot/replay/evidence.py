@@ -23,6 +23,7 @@ from tradingbot.domain.envelope import Message
 from tradingbot.domain.model import Model
 from tradingbot.domain.params import Params
 from tradingbot.domain.static import StaticSettings
+from tradingbot.runtime.clock import Clock
 
 MODELS: Mapping[Stream, type[Model]] = {
     Stream.FEATURES: messages.FeatureSnapshot1m,
@@ -38,6 +39,9 @@ MODELS: Mapping[Stream, type[Model]] = {
 }
 _PAGE = 1000
 _TIMEOUT_S = 10.0
+PATIENCE_S = 10.0
+"""How long a group may take to have nothing to do, real seconds."""
+_POLL_S = 0.02
 
 
 def entry_order(entry_id: str) -> tuple[int, int]:
@@ -102,6 +106,11 @@ class GroupState:
     pending: int
     lag: int | None
 
+    @property
+    def behind(self) -> bool:
+        """Whether anything is left to do."""
+        return bool(self.pending or self.lag)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Venue:
@@ -148,6 +157,7 @@ class Evidence:
 async def collect(
     redis: Redis,
     *,
+    clock: Clock,
     venue_url: str,
     is_paper: bool,
     bot_id: str,
@@ -156,7 +166,7 @@ async def collect(
     folder: Path | None = None,
     pids: Mapping[str, int] | None = None,
 ) -> Evidence:
-    """Read everything once, the bus first.
+    """Read everything once, the bus first; the groups when they have nothing to do.
 
     Raises:
         BusUnavailable: the bus does not answer.
@@ -174,7 +184,7 @@ async def collect(
         params=versioned.params if versioned else Params(),
         streams=streams,
         dead_letters=letters,
-        groups=await read_groups(redis),
+        groups=await groups_at_rest(redis, clock=clock),
         dedup=dedup,
         applied=applied,
         snapshot=await _newest_snapshot(redis, streams[Stream.SNAPSHOT]),
@@ -182,6 +192,23 @@ async def collect(
         folder=folder,
         pids=pids or {},
     )
+
+
+async def groups_at_rest(redis: Redis, *, clock: Clock) -> tuple[GroupState, ...]:
+    """Every consumer group at a moment when it had nothing to do; one that has no such moment as it was seen last.
+
+    The mirror goes on while a bot is looked at: a snapshot of a millisecond ago is not a backlog.
+    """
+    until_s = clock.real_s() + PATIENCE_S
+    seen: dict[tuple[Stream, str], GroupState] = {}
+    while True:
+        for group in await read_groups(redis):
+            known = seen.get((group.stream, group.name))
+            if known is None or known.behind:
+                seen[group.stream, group.name] = group
+        if not any(group.behind for group in seen.values()) or clock.real_s() > until_s:
+            return tuple(seen.values())
+        await clock.sleep_real(_POLL_S)
 
 
 async def read_groups(redis: Redis) -> tuple[GroupState, ...]:

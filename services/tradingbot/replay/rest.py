@@ -36,7 +36,7 @@ async def what_moves(redis: Redis) -> str:
     """What is not at rest, in words; empty when all is."""
     try:
         for group in await read_groups(redis):
-            if group.pending or group.lag:
+            if group.behind:
                 return f"{group.stream} {group.name}: {group.pending} pending, lag {group.lag}"
         return await _orders_move(redis)
     except (BusError, RedisError) as error:

@@ -125,7 +125,7 @@ def nothing_pending(evidence: Evidence) -> Verdict:
     against = [
         f"{group.stream} {group.name}: {group.pending} pending, lag {group.lag}"
         for group in evidence.groups
-        if group.pending or group.lag
+        if group.behind
     ]
     return verdict("I7", "at rest nothing pending, no lag", checked=len(evidence.groups), against=against)
 
