@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from tradingbot.domain.modes import Mode
 from tradingbot_operator.bus_view import BusView
-from tradingbot_operator.modes import ModeState
+from tradingbot_operator.modes import ModeState, Reason
 from tradingbot_operator.names import FINALIZER, REDIS, component_of
 from tradingbot_operator.pods import Pod
 from tradingbot_operator.resource import Bot
@@ -68,15 +68,13 @@ def stop_step(
 def never_ran(bot: Bot, pods: Iterable[Pod], view: BusView | None) -> bool:
     """Whether nothing of the bot can have an order at the venue.
 
-    So it is where execution never said a word, by its Redis or by the status, and no container of it has started.
+    So it is where execution never said a word, by its Redis or by the status, and no container of it has started; a
+    Redis that never started cannot tell, and need not.
     """
-    pods = tuple(pods)
-    execution = [pod for pod in pods if pod.component == _EXECUTION]
-    if any(pod.started for pod in execution) or (bot.status.get("mode") or {}).get("receivedAt"):
+    started = {pod.component for pod in pods if pod.started}
+    if _EXECUTION in started or (bot.status.get("mode") or {}).get("receivedAt"):
         return False
-    if view is not None:
-        return view.applied is None
-    return not execution and not any(pod.component == REDIS for pod in pods)
+    return view.applied is None if view is not None else REDIS not in started
 
 
 def wants_finalizer(bot: Bot) -> bool:
@@ -110,7 +108,7 @@ def _halt_left(state: ModeState | None) -> str:
         return "a look at the bot's Redis"
     if state.applied is None:
         return "the bot's Redis to answer, so that execution can confirm its HALT"
-    if state.received_at is None or state.desired is not Mode.HALT:
+    if state.condition is not Reason.CANCELLING:
         return "execution to take the HALT"
     if state.open_orders:
         return f"execution to cancel {state.open_orders} open orders"

@@ -47,6 +47,8 @@ class Event:
     warning: bool = False
     occasion: str = ""
     """What tells it from the same happening another time."""
+    once: str = ""
+    """What names it alone, where operators may find different words for it."""
 
     @property
     def type(self) -> str:
@@ -55,7 +57,8 @@ class Event:
 
     def name(self, bot: Bot) -> str:
         """The same for every operator that sees the same."""
-        told = "\n".join((bot.uid, self.reason, self.message, self.occasion))
+        what = (self.once,) if self.once else (self.message, self.occasion)
+        told = "\n".join((bot.uid, self.reason, *what))
         return f"{bot.name}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
@@ -151,9 +154,8 @@ def _mode_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterato
     done = applied.get("status") == "True" and mode.get("ackedAt") is not None
     fresh = judged.get("status") != "True" or was.get("requestedAt") != mode.get("requestedAt")
     if done and fresh and judged:
-        yield Event(
-            reason="ModeApplied", message=_applied_text(mode), action="ApplyMode", occasion=str(mode.get("generation"))
-        )
+        once = f"{mode.get('generation')} {mode.get('ackedAt')}"
+        yield Event(reason="ModeApplied", message=_applied_text(mode), action="ApplyMode", once=once)
     if mode.get("effective") and was.get("effective") and mode["effective"] != was["effective"]:
         why = f": {mode['reason']}" if mode.get("reason") else ""
         yield Event(

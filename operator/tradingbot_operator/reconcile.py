@@ -48,6 +48,8 @@ EXECUTION: Final = component_of("execution")
 RESTART_GRACE_S: Final = 5
 """Seconds that a silent execution is given to end: the new one cancels what it leaves."""
 REDIS_RETRY_S: Final = 5.0
+LOOK_AGAIN_S: Final = 1.0
+"""Real seconds between two looks at a bot that is stopping."""
 SECRET_RETRY_S: Final = 10.0
 """Real seconds between two attempts to create Secrets that pods miss."""
 
@@ -271,8 +273,9 @@ class Reconciler:
         state = memory.judged()
         since = state.requested_at if state is not None and state.requested_at else self._now()
         step = self._step(_obeyed(bot, memory), memory, since=since)
-        if step.look_again_s is not None:
-            self._queue.retry(bot.key, Lane.CHILDREN, step.look_again_s)
+        if not step.done:
+            self._queue.retry(bot.key, Lane.CHILDREN, step.look_again_s or LOOK_AGAIN_S)
+            self._queue.retry(bot.key, Lane.MODE, LOOK_AGAIN_S)
         if step.warning:
             await self._say(bot, "SuspendedUnconfirmed", step.warning, action="Suspend", warning=True)
         memory.at_rest = step.done
@@ -363,7 +366,8 @@ class Reconciler:
             step = self._step(bot, memory, since=bot.deletion_requested_at or self._now())
         memory.deletion = step.waits_for
         if not step.done:
-            self._queue.retry(bot.key, Lane.STATUS, step.look_again_s or REDIS_RETRY_S)
+            self._queue.retry(bot.key, Lane.STATUS, step.look_again_s or LOOK_AGAIN_S)
+            self._queue.retry(bot.key, Lane.MODE, LOOK_AGAIN_S)
             return
         if step.warning:
             await self._say(bot, "DeletionLetGo", step.warning, action="Delete", warning=True)

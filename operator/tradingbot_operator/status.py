@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from tradingbot.domain.modes import Mode
 from tradingbot_operator.conditions import ACCOUNT_IN_USE, DEGRADED, READY, SPEC_VALID, conditions
+from tradingbot_operator.modes import ModeState
 from tradingbot_operator.observation import Observation
 from tradingbot_operator.overrides import shown
 from tradingbot_operator.status_model import (
@@ -114,6 +115,7 @@ def _mode(seen: Observation) -> ModeStatus | None:
     state = seen.mode
     if state is None:
         return None
+    answered = _answers(state)
     return ModeStatus(
         desired=state.desired,
         effective=state.effective,
@@ -121,12 +123,19 @@ def _mode(seen: Observation) -> ModeStatus | None:
         reason=_cut(state.reason, _TEXT_LIMIT),
         generation=state.generation,
         requested_at=state.requested_at,
-        received_at=state.received_at,
-        cancelled_at=state.cancelled_at,
-        acked_at=state.acked_at,
+        received_at=state.received_at if answered else None,
+        cancelled_at=state.cancelled_at if answered else None,
+        acked_at=state.acked_at if answered else None,
         open_orders=state.open_orders,
-        flatten=state.flatten or None,
+        flatten=(state.flatten or None) if answered else None,
     )
+
+
+def _answers(state: ModeState) -> bool:
+    """Whether execution's stamps are about what is desired now, and not about what it was told before."""
+    if state.applied or state.received_at is None or state.requested_at is None:
+        return bool(state.applied)
+    return state.received_at >= state.requested_at
 
 
 def _breaker(seen: Observation) -> BreakerStatus | None:

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
+from support.operator_bus import breaker_says
 from support.operator_kube import FakeKube
-from support.operator_world import Execution, World, calm_breaker, passed_preflight
+from support.operator_world import Execution, World, calm_breaker, passed_preflight, say_snapshot
 from support.servers import Server
 from tradingbot.domain.modes import Mode
 from tradingbot.runtime.clock import ManualClock
@@ -17,11 +18,11 @@ from tradingbot_operator.kube import KubeError
 
 
 @pytest.fixture
-async def world(valkey: Redis, valkey_server: Server) -> AsyncIterator[World]:
+async def world(valkey: Redis, valkey_server: Server) -> World:
     clock = ManualClock()
     await calm_breaker(valkey)
     await passed_preflight(valkey)
-    yield World(kube=FakeKube(clock), clock=clock, redis=valkey, server=valkey_server)
+    return World(kube=FakeKube(clock), clock=clock, redis=valkey, server=valkey_server)
 
 
 @pytest.fixture
@@ -57,3 +58,227 @@ async def test_a_halt_reaches_redis_while_every_apply_fails(world: World, execut
         await world.until(lambda: world.condition("ChildrenApplied")["reason"] == "ApplyFailed")
         assert world.status()["mode"]["effective"] == "HALT"
         assert world.kube.events("ApplyFailed")
+
+
+async def test_quick_changes_of_the_mode_end_in_the_last(world: World, execution: Execution) -> None:
+    await world.create()
+    async with world.operator():
+        await world.until(world.running_bot)
+        for mode in ("REDUCE_ONLY", "NORMAL", "REDUCE_ONLY", "HALT"):
+            world.patch(mode=mode)
+            await asyncio.sleep(0)
+        await world.until(lambda: world.status()["mode"].get("ackedAt") and world.status()["mode"]["desired"] == "HALT")
+        assert (await world.spec_mode())["generation"] == "5"
+        told = world.kube.events("ModeApplied")
+        assert told
+        assert told[-1]["note"].startswith("HALT: received after ")
+
+
+BROKEN = {
+    "a rule between fields": {"risk": {"maxGross": 0.1, "caps": {"BTC": 0.5}}},
+    "a type": {"risk": "yes", "execution": {"slices": "many"}},
+    "an unknown network": {"exchange": {"network": "moon"}},
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN.keys())
+async def test_a_bot_with_an_invalid_spec_is_halted_all_the_same(
+    world: World, execution: Execution, broken: dict[str, object]
+) -> None:
+    await world.create()
+    async with world.operator():
+        await world.until(world.running_bot)
+        deployments = len(world.kube.of_kind("Deployment"))
+        world.patch(mode="HALT", **broken)
+        await world.until(lambda: world.mode_is(Mode.HALT))
+        await world.until(lambda: world.condition("SpecValid").get("status") == "False")
+        assert world.condition("SpecValid")["message"].startswith("spec.")
+        assert world.kube.events("InvalidSpec")
+        assert len(world.kube.of_kind("Deployment")) == deployments
+
+
+async def test_a_healthy_bot_gets_no_write_from_an_operator_that_was_restarted(
+    world: World, execution: Execution
+) -> None:
+    await world.create()
+    async with world.operator():
+        await world.until(world.running_bot)
+        await world.rest(5)
+    world.kube.writes.clear()
+    async with world.operator():
+        await world.rest(200)
+    assert world.kube.writes == []
+
+
+async def test_two_operators_at_once_write_the_same(world: World, execution: Execution) -> None:
+    await world.create()
+    async with world.operator(), world.operator():
+        await world.until(world.running_bot)
+        world.patch(mode="HALT")
+        await world.until(lambda: world.status()["mode"].get("ackedAt"))
+        await world.rest(3)
+        world.kube.writes.clear()
+        await world.rest(100)
+        assert world.kube.writes == []
+        assert len([each for each in world.kube.events("ModeApplied") if each["note"].startswith("HALT")]) == 1
+        assert len(await world.redis.xrange("ctl.commands")) == len(
+            {e["p"] for _, e in await world.redis.xrange("ctl.commands")}
+        )
+
+
+async def test_what_is_taken_away_comes_back_and_is_told(world: World, execution: Execution) -> None:
+    await world.create()
+    async with world.operator():
+        await world.until(world.running_bot)
+        lost = world.kube.find("Deployment", "majors-monitor")
+        await world.kube.delete("apps/v1", "Deployment", "trading", "majors-monitor")
+        back = await world.until(lambda: world.kube.find("Deployment", "majors-monitor"))
+        assert back["metadata"]["uid"] != lost["metadata"]["uid"]
+        await world.until(lambda: world.kube.events("DriftCorrected"))
+
+
+async def test_a_paused_bot_keeps_its_children_as_they_are_and_obeys_its_mode(
+    world: World, execution: Execution
+) -> None:
+    await world.create()
+    async with world.operator():
+        await world.until(world.running_bot)
+        world.kube.person_annotates("trading", "majors", **{"tradingbot.dev/pause": "true"})
+        await world.until(lambda: world.condition("Paused").get("status") == "True")
+        await world.kube.delete("apps/v1", "Deployment", "trading", "majors-monitor")
+        world.patch(mode="HALT", universe=["BTC"])
+        await world.until(lambda: world.mode_is(Mode.HALT))
+        await world.until(lambda: world.status()["mode"].get("effective") == "HALT")
+        await world.rest(5)
+        assert world.kube.find("Deployment", "majors-monitor") is None
+        world.kube.person_annotates("trading", "majors", **{"tradingbot.dev/pause": None})
+        await world.until(lambda: world.kube.find("Deployment", "majors-monitor"))
+
+
+async def test_a_change_of_limits_arrives_without_touching_a_pod(world: World, execution: Execution) -> None:
+    await world.create()
+    async with world.operator():
+        await world.until(world.running_bot)
+        world.kube.writes.clear()
+        world.patch(risk={"maxGross": 0.3})
+
+        async def there() -> bool:
+            return '"max_gross":0.3' in (await world.redis.hget("ctl.params", "values") or "")
+
+        await world.until(there)
+        await world.rest(2)
+        assert {each.verb for each in world.kube.writes} <= {"patch_status"}
+
+
+async def test_a_silent_execution_is_restarted_after_ten_seconds_and_that_is_told(
+    world: World, execution: Execution
+) -> None:
+    await world.create()
+    async with world.operator():
+        await world.until(world.running_bot)
+        pod = world.kube.find("Pod", "majors-execution-0")["metadata"]["uid"]
+        execution.silent = True
+        world.patch(mode="HALT")
+        await world.until(lambda: world.mode_is(Mode.HALT))
+        await world.rest(8)
+        assert world.kube.find("Pod", "majors-execution-0")["metadata"]["uid"] == pod
+        await world.rest(4)
+        await world.until(lambda: world.kube.find("Pod", "majors-execution-0")["metadata"]["uid"] != pod)
+        assert world.kube.events("ExecutionRestarted")
+        again = world.kube.find("Pod", "majors-execution-0")["metadata"]["uid"]
+        await world.rest(20)
+        assert world.kube.find("Pod", "majors-execution-0")["metadata"]["uid"] == again
+        execution.silent = False
+        await world.until(lambda: world.condition("ModeApplied")["status"] == "True")
+
+
+async def test_an_execution_that_does_not_acknowledge_is_restarted_after_thirty_seconds(
+    world: World, execution: Execution
+) -> None:
+    await world.create()
+    async with world.operator():
+        await world.until(world.running_bot)
+        pod = world.kube.find("Pod", "majors-execution-0")["metadata"]["uid"]
+        execution.open_orders, execution.cancels = 3, False
+        world.patch(mode="HALT")
+        await world.until(lambda: world.status()["mode"].get("receivedAt"))
+        await world.until(lambda: world.status()["mode"].get("openOrders") == 3)
+        await world.rest(25)
+        assert world.kube.find("Pod", "majors-execution-0")["metadata"]["uid"] == pod
+        await world.rest(7)
+        await world.until(lambda: world.kube.find("Pod", "majors-execution-0")["metadata"]["uid"] != pod)
+
+
+async def test_an_operator_that_was_restarted_goes_on_with_the_time_that_has_passed(
+    world: World, execution: Execution
+) -> None:
+    await world.create()
+    async with world.operator():
+        await world.until(world.running_bot)
+        execution.silent = True
+        world.patch(mode="HALT")
+        await world.until(lambda: world.status()["mode"].get("desired") == "HALT")
+        asked = world.status()["mode"]["requestedAt"]
+        pod = world.kube.find("Pod", "majors-execution-0")["metadata"]["uid"]
+        await world.rest(6)
+    async with world.operator():
+        await world.rest(6)
+        await world.until(lambda: world.kube.find("Pod", "majors-execution-0")["metadata"]["uid"] != pod)
+        assert world.status()["mode"]["requestedAt"] == asked
+
+
+async def test_redis_that_goes_and_comes_back_is_told(world: World, execution: Execution) -> None:
+    await world.create()
+    async with world.operator():
+        await world.until(world.running_bot)
+        world.redis_is_there = False
+        world.server.kill()
+        world.patch(mode="HALT")
+        await world.until(lambda: world.condition("RedisReady")["status"] == "False")
+        assert world.condition("ModeApplied")["status"] == "Unknown"
+        assert world.condition("ModeApplied")["reason"] == "RedisUnreachable"
+        assert world.kube.events("RedisUnreachable")
+        assert "effective" not in world.status()["mode"]
+
+
+async def test_a_latched_breaker_is_told_with_the_command_that_clears_it(world: World, execution: Execution) -> None:
+    await world.create()
+    async with world.operator():
+        await world.until(world.running_bot)
+        await breaker_says(world.redis, Mode.HALT, latch_id="drawdown-7", reason="drawdown 3.2 %")
+        await world.until(lambda: world.status().get("breaker", {}).get("latchId"), flow_s=1.0)
+        [told] = world.kube.events("BreakerLatched")
+        assert "tradingbot.dev/clear-breaker=drawdown-7" in told["note"]
+        await world.until(lambda: world.status()["mode"]["effective"] == "HALT", flow_s=1.0)
+        assert world.condition("Degraded")["reason"] == "BreakerLatched"
+        world.kube.person_annotates("trading", "majors", **{"tradingbot.dev/clear-breaker": "drawdown-7"})
+
+        async def cleared() -> bool:
+            return any("CLEAR_BREAKER" in e["p"] for _, e in await world.redis.xrange("ctl.commands"))
+
+        await world.until(cleared)
+        await calm_breaker(world.redis)
+        await world.until(lambda: world.kube.events("BreakerCleared"), flow_s=1.0)
+
+
+async def test_a_secret_that_a_pod_misses_is_made_again(world: World, execution: Execution) -> None:
+    await world.create()
+    async with world.operator():
+        await world.until(world.running_bot)
+        await world.kube.delete("v1", "Secret", "trading", "majors-bus")
+        pod = world.kube.find("Pod", "majors-monitor-0")
+        stuck = {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "majors-bus" not found'}}
+        world.kube._put({**pod, "status": {"conditions": [], "containerStatuses": [{"state": stuck}]}})
+        await world.until(lambda: world.kube.find("Secret", "majors-bus"))
+
+
+async def test_figures_are_written_once_a_minute_at_most(world: World, execution: Execution) -> None:
+    await world.create()
+    async with world.operator():
+        await world.until(world.running_bot)
+        await world.rest(65)
+        world.kube.writes.clear()
+        await say_snapshot(world.redis, world.clock.now_ms(), equity=10_001)
+        await world.rest(130)
+        written = [each.body for each in world.kube.writes if each.verb == "patch_status"]
+        assert [each["portfolio"]["equityUsd"] for each in written] == ["10001.00"]

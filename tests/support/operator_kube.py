@@ -85,14 +85,21 @@ class FakeKube:
             and wanted.items() <= (each["metadata"].get("labels") or {}).items()
         ]
 
-    async def pages(self, api_version: str, kind: str, namespace: str | None, selector: str | None = None, **_: Any) -> (
-        AsyncIterator[Manifest]
-    ):
+    async def pages(
+        self, api_version: str, kind: str, namespace: str | None, selector: str | None = None, **_: Any
+    ) -> AsyncIterator[Manifest]:
         for each in await self.list(api_version, kind, namespace, selector):
             yield each
 
     async def delete(
-        self, api_version: str, kind: str, namespace: str, name: str, *, uid: str | None = None, grace: int | None = None
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str,
+        name: str,
+        *,
+        uid: str | None = None,
+        grace: int | None = None,
     ) -> bool:
         self._check("delete", kind, name)
         live = self.objects.get((api_version, kind, namespace, name))
@@ -141,7 +148,14 @@ class FakeKube:
         return tuple(pod["metadata"]["name"] for pod in pods)
 
     async def event(
-        self, bot: Bot, *, type: str, reason: str, message: str, action: str, name: str | None = None
+        self,
+        bot: Bot,
+        *,
+        type: str,  # noqa: A002 - the field's name
+        reason: str,
+        message: str,
+        action: str,
+        name: str | None = None,
     ) -> None:
         metadata = {"namespace": bot.namespace, **({"name": name} if name else {"generateName": f"{bot.name}."})}
         body = {"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": metadata}
@@ -235,7 +249,9 @@ class FakeKube:
                 self._remove(owned)
         if body["kind"] == "Pod":
             owner = next(iter(body["metadata"].get("ownerReferences") or ()), None)
-            parent = owner and next((each for each in self.objects.values() if each["metadata"]["uid"] == owner["uid"]), None)
+            parent = owner and next(
+                (each for each in self.objects.values() if each["metadata"]["uid"] == owner["uid"]), None
+            )
             if parent:
                 self._run_pod(parent)
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from redis.asyncio import Redis
@@ -17,11 +18,14 @@ from support.operator_bus import MASTER, add_users
 from support.operator_kube import FakeKube
 from support.servers import Server, free_port
 from tradingbot.bus.control import Applied, breaker_fields, read_applied
-from tradingbot.bus.names import Key
-from tradingbot.domain.modes import Mode, ModeSource, effective_mode
+from tradingbot.bus.names import PAYLOAD_FIELD, Key, Stream
+from tradingbot.domain.cycles import from_ms, minute_id
+from tradingbot.domain.envelope import message
+from tradingbot.domain.messages import Health, StateSnapshot
+from tradingbot.domain.modes import Mode, effective_mode
 from tradingbot.runtime.clock import Ids, ManualClock
 from tradingbot_operator.cache import Cache
-from tradingbot_operator.queue import Lane, WorkQueue
+from tradingbot_operator.queue import WorkQueue
 from tradingbot_operator.resource import Bot, parse
 from tradingbot_operator.salvage import salvage
 from tradingbot_operator.settings import OperatorSettings
@@ -43,7 +47,9 @@ class Operator:
     cache: Cache = field(default_factory=Cache)
 
     @asynccontextmanager
-    async def running(self, address: Callable[[Bot], tuple[str, int]], settings: OperatorSettings) -> AsyncIterator[None]:
+    async def running(
+        self, address: Callable[[Bot], tuple[str, int]], settings: OperatorSettings
+    ) -> AsyncIterator[None]:
         queue = WorkQueue(self.clock, Ids(1))
         watcher = Watcher(self.cache, queue)
 
@@ -179,9 +185,7 @@ class Execution:
         if self.silent or not self.world.redis_is_there:
             return
         redis, now = self.world.redis, self.world.clock.now_ms()
-        spec, breaker, person = [
-            await redis.hgetall(key) for key in (Key.MODE_SPEC, Key.MODE_BREAKER, Key.MODE_PERSON)
-        ]
+        spec, breaker, person = [await redis.hgetall(key) for key in (Key.MODE_SPEC, Key.MODE_BREAKER, Key.MODE_PERSON)]
         if not spec:
             return
         mode = effective_mode(spec=spec, breaker=breaker, person=person)
@@ -195,7 +199,9 @@ class Execution:
         else:
             kept = ("received_at", "cancelled_at", "acked_at", "open_orders", "flatten")
             stated = dataclasses.replace(stated, **{name: getattr(before, name) for name in kept})
-        if self.cancels or mode.mode is Mode.NORMAL:
+        if mode.mode is Mode.NORMAL:
+            stated = dataclasses.replace(stated, cancelled_at=None, acked_at=stated.acked_at or now)
+        elif self.cancels:
             self.open_orders = 0
             stated = dataclasses.replace(
                 stated, cancelled_at=stated.cancelled_at or now, acked_at=stated.acked_at or now, open_orders=0
@@ -218,4 +224,27 @@ async def passed_preflight(redis: Redis) -> None:
     await redis.hset(Key.LATEST_PREFLIGHT, mapping={"verdict": "ok", "checks": "[]", "at_ms": "1"})
 
 
-__all__ = ["NAMESPACE", "Execution", "ModeSource", "Operator", "World", "calm_breaker", "passed_preflight"]
+async def say_snapshot(redis: Redis, now_ms: int, *, equity: int) -> None:
+    """portfolio_state has mirrored the account."""
+    health = Health(last_reconcile_ts=from_ms(now_ms), reconcile_ok=True)
+    snapshot = StateSnapshot(
+        equity_usd=Decimal(equity),
+        cash_usd=Decimal(equity),
+        positions={},
+        open_orders=(),
+        health=health,
+        asof_ms=now_ms,
+    )
+    wrapped = message(
+        snapshot,
+        bot_id="bot",
+        stream=Stream.SNAPSHOT,
+        source="portfolio_state",
+        cycle_id=minute_id(now_ms),
+        key=str(now_ms),
+        now_ms=now_ms,
+    )
+    await redis.xadd(Stream.SNAPSHOT, {PAYLOAD_FIELD: wrapped.model_dump_json()})
+
+
+__all__ = ["NAMESPACE", "Execution", "Operator", "World", "calm_breaker", "passed_preflight", "say_snapshot"]
