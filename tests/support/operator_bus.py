@@ -90,8 +90,10 @@ async def links_to(
     links = Links(
         urls=urls, account_of=lambda bot: account_of(bot, MASTER), on_change=woken, clock=clock or SystemClock()
     )
-    yield links
-    await links.close()
+    try:
+        yield links
+    finally:
+        await links.close()
 
 
 async def add_users(redis: Redis, bot: Bot) -> None:
