@@ -70,7 +70,7 @@ class Cache:
     def __init__(self) -> None:
         self._bots: dict[str, Manifest] = {}
         self._families: dict[str, _Family] = {}
-        self._gone: dict[str, None] = {}
+        self._gone: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._bots)
@@ -113,7 +113,8 @@ class Cache:
     def store(self, body: Manifest) -> bool:
         """Keep an object; False when what is kept is as new."""
         known = self.known(body)
-        if body["metadata"].get("uid") in self._gone or (known is not None and not _newer(body, known)):
+        since = self._gone.get(body["metadata"].get("uid", ""), -1) if known is None else version_of(known)
+        if version_of(body) <= since:
             return False
         key = key_of(body)
         if body["kind"] == KIND:
@@ -127,7 +128,7 @@ class Cache:
 
     def remove(self, body: Manifest) -> bool:
         """Drop an object that is no more; False when it is not kept or another of its name has come since."""
-        self._bury(body["metadata"].get("uid", ""))
+        self._bury(body)
         known = self.known(body)
         if known is None or known["metadata"].get("uid") != body["metadata"].get("uid"):
             return False
@@ -159,9 +160,12 @@ class Cache:
             ]
         return (each for each in kept if namespace in {None, each["metadata"]["namespace"]})
 
-    def _bury(self, uid: str) -> None:
+    def _bury(self, body: Manifest) -> None:
         # The answer to a write of ours may be read after the news of the object's end: it must not come back by that.
-        self._gone[uid] = None
+        # It may come back by itself: one that lost its label is gone for the watch, and is there again with it.
+        uid = body["metadata"].get("uid", "")
+        self._gone.pop(uid, None)
+        self._gone[uid] = version_of(body)
         if len(self._gone) > _GRAVES:
             del self._gone[next(iter(self._gone))]
 
@@ -185,9 +189,9 @@ def id_of(body: Manifest) -> ChildId:
     return ChildId(body["apiVersion"], body["kind"], body["metadata"]["name"])
 
 
-def _newer(body: Manifest, known: Manifest) -> bool:
-    new, old = body["metadata"], known["metadata"]
-    return int(new.get("resourceVersion") or 0) > int(old.get("resourceVersion") or 0)
+def version_of(body: Manifest) -> int:
+    """The resource version as a number: of one object's, the greater is the newer."""
+    return int(body["metadata"].get("resourceVersion") or 0)
 
 
 def _lean(body: Manifest) -> Manifest:

@@ -7,7 +7,7 @@ pruned: they go with their owner, by the cluster's garbage collection.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,7 +20,7 @@ from tradingbot_operator.cache import Cache, Child, ChildId, id_of
 from tradingbot_operator.drift import drifted, stamped
 from tradingbot_operator.kube import WATCHED_CHILDREN, Kube, Manifest, Rejected
 from tradingbot_operator.names import KIND, LABEL_MANAGED_BY, MANAGED_BY, RENDERED
-from tradingbot_operator.ownership import foreign_fields
+from tradingbot_operator.ownership import foreign_fields, left_by_replace
 from tradingbot_operator.resource import Bot
 
 log = structlog.stdlib.get_logger("tradingbot.operator.children")
@@ -142,7 +142,7 @@ class Children:
         seen = self._seen.setdefault(bot.uid, set())
         if wrong:
             self._check_refused(bot, desired)
-            await self._write(bot, desired)
+            await self._write(bot, desired, child)
         if wrong and identity in seen and (child is None or _rendered(child.live) == _rendered(desired)):
             tally.drift.append(f"{identity}: {', '.join(wrong)}")
             metrics.drift_corrections.labels(kind=identity.kind).inc()
@@ -153,7 +153,7 @@ class Children:
 
     async def _look(self, bot: Bot, identity: ChildId) -> Child | None:
         """What the watch has not told of: without our labels it may be there all the same, and someone else's."""
-        live = await self._kube.get(identity.api_version, identity.kind, bot.namespace, identity.name)
+        live = await self._kube.get(*identity[:2], bot.namespace, identity.name)
         return None if live is None else _child(live)
 
     def _wrong(self, bot: Bot, desired: Manifest, child: Child | None) -> tuple[str, ...]:
@@ -163,11 +163,11 @@ class Children:
         wrong = _off(desired, child)
         return () if wrong == self._accepted.get((bot.uid, id_of(desired))) else wrong
 
-    async def _write(self, bot: Bot, desired: Manifest) -> None:
+    async def _write(self, bot: Bot, desired: Manifest, before: Child | None) -> None:
         identity = id_of(desired)
         token = (bot.uid, identity)
         try:
-            child = await self._put_right(desired)
+            child = await self._put_right(desired, before)
         except Permanent as error:
             until_s = self._clock.real_s() + (_REJECTED_S if isinstance(error, Rejected) else _FORBIDDEN_S)
             self._refused[token] = _Refusal(_rendered(desired), _advice(identity, error), until_s)
@@ -179,17 +179,33 @@ class Children:
             self._accepted[token] = left
             log.warning("child_differs_after_write", bot=bot.key, child=str(identity), paths=left)
 
-    async def _put_right(self, desired: Manifest) -> Child:
+    async def _put_right(self, desired: Manifest, child: Child | None) -> Child:
         """Apply, and take away what others have added beside it."""
         kind = desired["kind"]
-        child = _child(await self._kube.apply(desired))
-        metrics.child_writes.labels(kind=kind, verb="apply").inc()
-        if _off(desired, child) and kind != _CLAIM:
-            child = _child(await self._kube.replace(_replacement(desired, child.live)))
-            metrics.child_writes.labels(kind=kind, verb="replace").inc()
+        try:
+            live = await self._counted("apply", kind, self._kube.apply(desired))
+        except Rejected:
+            # What others have added may not go with what is rendered: a second port, where ports then need names.
+            found = (
+                None
+                if child is None or kind == _CLAIM
+                else await self._kube.get(*id_of(desired)[:2], desired["metadata"]["namespace"], id_of(desired).name)
+            )
+            if found is None:
+                raise
+            await self._counted("replace", kind, self._kube.replace(_replacement(desired, found)))
+            live = await self._counted("apply", kind, self._kube.apply(desired))
+        if kind != _CLAIM and (_off(desired, _child(live)) or left_by_replace(_managed(live))):
+            live = await self._counted("replace", kind, self._kube.replace(_replacement(desired, live)))
         if (desired["apiVersion"], kind) in WATCHED_CHILDREN:
-            self._cache.store(child.live)
-        return child
+            self._cache.store(live)
+        return _child(live)
+
+    @staticmethod
+    async def _counted(verb: str, kind: str, write: Coroutine[None, None, Manifest]) -> Manifest:
+        live = await write
+        metrics.child_writes.labels(kind=kind, verb=verb).inc()
+        return live
 
     def _check_refused(self, bot: Bot, desired: Manifest) -> None:
         refusal = self._refused.get((bot.uid, id_of(desired)))
@@ -237,7 +253,11 @@ def _prunable(bot: Bot, identity: ChildId, child: Child) -> bool:
 
 
 def _child(live: Manifest) -> Child:
-    return Child(live=live, foreign=foreign_fields(live["metadata"].get("managedFields") or ()))
+    return Child(live=live, foreign=foreign_fields(_managed(live)))
+
+
+def _managed(live: Manifest) -> Sequence[Manifest]:
+    return live["metadata"].get("managedFields") or ()
 
 
 def _off(desired: Manifest, child: Child) -> tuple[str, ...]:
@@ -250,10 +270,14 @@ def _rendered(manifest: Manifest) -> str | None:
 
 def _replacement(desired: Manifest, live: Manifest) -> Manifest:
     """The manifest in the place of the live object, whose own metadata it keeps."""
-    dropped = {"managedFields", "ownerReferences"}
-    metadata = {name: value for name, value in live["metadata"].items() if name not in dropped}
-    owners = desired["metadata"].get("ownerReferences")
-    return {**desired, "metadata": metadata | ({"ownerReferences": owners} if owners else {})}
+    metadata = {name: value for name, value in live["metadata"].items() if name != "ownerReferences"}
+    if owners := desired["metadata"].get("ownerReferences"):
+        metadata["ownerReferences"] = owners
+    if managed := _managed(live):
+        # Apply is to own alone: a field with a second owner would stay when render drops it.
+        left = left_by_replace(managed)
+        metadata["managedFields"] = [each for each in managed if each not in left]
+    return {**desired, "metadata": metadata}
 
 
 def _advice(identity: ChildId, error: Permanent) -> str:

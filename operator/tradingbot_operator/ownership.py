@@ -38,6 +38,15 @@ def foreign_fields(managed: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(paths))
 
 
+def left_by_replace(managed: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """The entries by which the operator owns fields otherwise than by apply."""
+    return tuple(
+        each
+        for each in managed
+        if each.get("manager") == FIELD_MANAGER and each.get("operation") == "Update" and not each.get("subresource")
+    )
+
+
 def _beyond(fields: Fields | None, own: Fields | None, path: str) -> Iterator[str]:
     """The leaves of ``fields`` that are not in ``own``."""
     if fields is None:

@@ -13,7 +13,7 @@ import structlog
 from tradingbot.domain.errors import Permanent, Temporary
 from tradingbot.runtime.clock import Clock, Ids
 from tradingbot_operator import metrics
-from tradingbot_operator.cache import Cache
+from tradingbot_operator.cache import Cache, version_of
 from tradingbot_operator.kube import Kube, Manifest
 from tradingbot_operator.queue import Lane, WorkQueue
 from tradingbot_operator.watch import BOTS, CHILD_KINDS, WATCHED, Watcher, scopes, selector_of
@@ -114,8 +114,7 @@ class Relist:
 
     def _is_news(self, body: Manifest) -> bool:
         known = self._cache.known(body)
-        version = int(body["metadata"]["resourceVersion"])
-        return known is None or int(known["metadata"]["resourceVersion"]) < version
+        return known is None or version_of(known) < version_of(body)
 
     async def _fetch(self, body: Manifest) -> bool:
         metadata = body["metadata"]
