@@ -43,7 +43,8 @@ def reference_page(schema: Schema, *, columns: Iterable[tuple[str, str, str, int
 def _tables(node: Schema, path: str) -> Iterator[str]:
     """A section for an object: its own fields as a table, then a section for each object in it."""
     head = "" if "." not in path else f"### {path}\n\n"
-    rows = [_row(name, part) for name, part in node["properties"].items()]
+    needed = set(node.get("required", ()))
+    rows = [_row(name, part, needed=name in needed) for name, part in node["properties"].items()]
     yield (
         f"{head}{node.get('description', '')}\n\n| field | type | default | meaning |\n|---|---|---|---|\n"
         + "\n".join([*rows, ""])
@@ -61,9 +62,10 @@ def _same_for_all(node: Schema, part: Schema) -> bool:
     return "properties" in part and list(node["properties"].values()).count(part) > 1
 
 
-def _row(name: str, part: Schema) -> str:
+def _row(name: str, part: Schema, *, needed: bool) -> str:
     default = part.get("default")
-    shown = "" if default is None or "properties" in part else f"`{_text(default)}`"
+    filled = default not in (None, "", []) and "properties" not in part
+    shown = f"`{_text(default)}`" if filled else "needed" if needed else ""
     return f"| `{name}` | {_cell(_type(part))} | {shown} | {_cell(part.get('description', ''))} |"
 
 

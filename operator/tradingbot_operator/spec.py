@@ -99,7 +99,7 @@ class ApiKeyRef(SpecModel):
 
 
 class PaperSpec(SpecModel):
-    """The paper exchange that is deployed beside a bot on network paper."""
+    """The paper exchange that is deployed beside a bot on network paper; given there alone."""
 
     prices: Annotated[str, StringConstraints(pattern=r"^(synthetic(:[0-9]{1,9})?|live)$", max_length=20)] = "synthetic"
     """Where prices come from: synthetic, synthetic:SEED (a seeded generator, labelled as synthetic wherever a price is
@@ -118,7 +118,6 @@ class ExchangeSpec(SpecModel):
     network: Network = Network.PAPER
     """The venue: paper (an exchange of the bot's own, with made-up money), testnet or mainnet. Cannot be changed."""
     paper: PaperSpec | None = None
-    """Settings of the paper exchange; on network paper alone."""
     account_address: Address | None = None
     """The account that is traded (not the API wallet's address: that one only signs). Needed off paper; on paper the
     operator makes one. Cannot be changed."""
@@ -142,7 +141,7 @@ class ExchangeSpec(SpecModel):
 
 
 class AiSpec(SpecModel):
-    """How targets are decided and made steady. Changes of smoothing apply from the next cycle, without a restart."""
+    """How targets are decided and made steady. A change of the smoothing applies from the next cycle."""
 
     strategy: Strategy = Strategy.BASELINE
     """Who decides: baseline (momentum scaled by volatility), llm or regime. This version decides with baseline
@@ -187,7 +186,6 @@ class RiskSpec(SpecModel):
     turnover_cap: Weight = 0.10
     """Σ|w_new − w_now| of increases at most, per cycle."""
     drawdown: DrawdownSpec = DrawdownSpec()
-    """When losses restrict and stop the bot."""
     halt_action: HaltAction = HaltAction.HOLD
     """What follows an acknowledged HALT: Hold keeps positions, Flatten closes them."""
     max_daily_fee_bps: Annotated[float, Field(ge=0, le=10_000)] = 50
@@ -292,15 +290,10 @@ class TradingBotSpec(SpecModel):
     cycle_seconds: Annotated[int, Field(ge=60, le=86_400, multiple_of=60)] = 60
     """Length of a trading cycle in seconds: a multiple of 60 that divides a day. A change restarts the pods."""
     exchange: ExchangeSpec = ExchangeSpec()
-    """Which venue is traded on, and as whom."""
     ai: AiSpec = AiSpec()
-    """How targets are decided."""
     risk: RiskSpec = RiskSpec()
-    """The limits."""
     execution: ExecutionSpec = ExecutionSpec()
-    """How targets become orders."""
     redis: RedisSpec = RedisSpec()
-    """Where the bot's streams and state live."""
     deletion_policy: DeletionPolicy = DeletionPolicy.CANCEL_ORDERS
     """What happens when the resource is deleted: CancelOrders (HALT, cancel, confirm), Flatten (then close the
     positions too) or Leave (orders and positions stay as they are)."""
@@ -309,7 +302,6 @@ class TradingBotSpec(SpecModel):
     image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
     """The image of the services, where it is not the operator's own."""
     resources: ComponentResources = ComponentResources()
-    """Requests and limits of the containers."""
 
     @property
     def dry_run_in_force(self) -> bool:
