@@ -189,6 +189,23 @@ def test_without_a_name_the_only_bot_is_meant(kubectl: FakeKubectl) -> None:
         run("halt")
 
 
+def test_all_bots_of_a_namespace_are_halted_at_once(kubectl: FakeKubectl) -> None:
+    """One that cannot be reached holds back none of the others, and decides the exit code."""
+    other = resource()
+    other["metadata"]["name"] = "alts"
+    kubectl.answers("get tradingbots.tradingbot.dev --output", {"items": [resource(), other]})
+    kubectl.answers("patch tradingbots.tradingbot.dev majors", resource())
+    kubectl.answers("exec deployment/majors-monitor", ACKED)
+    kubectl.answers("get", resource())
+
+    done = run("halt", "--all")
+
+    assert done.exit_code == 1
+    assert "majors: HALT acknowledged" in done.stdout
+    assert "alts: NOTHING was written" in done.stderr
+    assert run("halt", "majors", "--all").exit_code == 2
+
+
 def test_resume_sets_the_spec_and_lifts_the_persons_mode(kubectl: FakeKubectl) -> None:
     kubectl.answers("patch", resource())
     kubectl.answers("exec", "mode HALT by spec\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,22 +78,24 @@ async def _status(kubectl: Kubectl, name: str | None, as_json: bool) -> int:  # 
     return 0
 
 
-def _restrict(mode: Mode, name: str | None, kubectl: Kubectl, *, reason: str, timeout_s: float) -> None:
-    async def work() -> int:
-        return await (await _speaker(kubectl, name, timeout_s)).restrict(mode, reason)
-
-    _run(work())
-
-
-async def _speaker(kubectl: Kubectl, name: str | None, timeout_s: float) -> Speaker:
+def _speaker(kubectl: Kubectl, bot: str, timeout_s: float) -> Speaker:
     return Speaker(
-        kubectl=kubectl,
-        clock=SystemClock(),
-        bot=await name_of(kubectl, name),
-        tell=typer.echo,
-        complain=_complain,
-        timeout_s=timeout_s,
+        kubectl=kubectl, clock=SystemClock(), bot=bot, tell=typer.echo, complain=_complain, timeout_s=timeout_s
     )
+
+
+async def _restrict(kubectl: Kubectl, bots: Sequence[str], mode: Mode, *, reason: str, timeout_s: float) -> int:
+    """Say it to all of them at once; the code is the worst of theirs, where nothing written is worse than not known."""
+    said = await asyncio.gather(*(_speaker(kubectl, each, timeout_s).restrict(mode, reason) for each in bots))
+    return min((code for code in said if code), default=Result.DONE)
+
+
+async def _named(kubectl: Kubectl, name: str | None, *, everybody: bool = False) -> list[str]:
+    if not everybody:
+        return [await name_of(kubectl, name)]
+    if name is not None:
+        raise typer.BadParameter("name a bot or say --all, not both")
+    return [str(each["metadata"]["name"]) for each in await everyone(kubectl)]
 
 
 def _complain(text: str) -> None:
@@ -104,6 +106,7 @@ def _complain(text: str) -> None:
 def halt(
     name: Name = None,
     *,
+    everybody: Annotated[bool, typer.Option("--all", help="Every bot of the namespace, at once.")] = False,
     reason: Reason = "",
     timeout: Timeout = 30.0,
     namespace: Namespace = None,
@@ -114,7 +117,13 @@ def halt(
     Sets spec.mode to HALT and, so that it works while the operator is down, writes a person's HALT to Redis as well;
     that one ends by itself when the resource's own has got there. Each is tried whatever becomes of the other.
     """
-    _restrict(Mode.HALT, name, Kubectl(context=context, namespace=namespace), reason=reason, timeout_s=timeout)
+
+    async def work() -> int:
+        kubectl = Kubectl(context=context, namespace=namespace)
+        bots = await _named(kubectl, name, everybody=everybody)
+        return await _restrict(kubectl, bots, Mode.HALT, reason=reason, timeout_s=timeout)
+
+    _run(work())
 
 
 @app.command("reduce-only", epilog=_MODE_CODES, short_help="Let positions shrink, never grow.")
@@ -127,7 +136,13 @@ def reduce_only(
     context: Context = None,
 ) -> None:
     """Let a bot's positions shrink, never grow; by the same two ways as halt."""
-    _restrict(Mode.REDUCE_ONLY, name, Kubectl(context=context, namespace=namespace), reason=reason, timeout_s=timeout)
+
+    async def work() -> int:
+        kubectl = Kubectl(context=context, namespace=namespace)
+        bots = await _named(kubectl, name)
+        return await _restrict(kubectl, bots, Mode.REDUCE_ONLY, reason=reason, timeout_s=timeout)
+
+    _run(work())
 
 
 @app.command(epilog=_MODE_CODES, short_help="Trade again; a breaker stays.")
@@ -143,7 +158,7 @@ def resume(
 
     async def work() -> int:
         kubectl = Kubectl(context=context, namespace=namespace)
-        return await (await _speaker(kubectl, name, timeout)).resume(reason)
+        return await _speaker(kubectl, await name_of(kubectl, name), timeout).resume(reason)
 
     _run(work())
 
