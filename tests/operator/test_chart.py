@@ -137,7 +137,7 @@ def test_what_render_gives_may_be_applied_watched_and_pruned() -> None:
     (role,) = roles_in(manifests, "alpha")
     for api_version, kind in KINDS:
         group = api_version.rpartition("/")[0]
-        for verb in ("get", "list", "watch", "create", "patch", "delete"):
+        for verb in ("get", "list", "watch", "create", "update", "patch", "delete"):
             assert may(role, verb, group, PLURALS[api_version, kind]), (verb, kind)
 
 
