@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -243,3 +245,13 @@ def test_resume_that_reaches_nobody_has_done_nothing(kubectl: FakeKubectl) -> No
     kubectl.answers("exec", err=GONE, code=1)
 
     assert run("resume", "majors", timeout="1").exit_code == 1
+
+
+def test_a_halt_loads_nothing_that_only_rendering_needs() -> None:
+    """A person who halts waits for Python's start and no more."""
+    heavy = ("kopf", "kubernetes", "coincurve", "redis", "pydantic", "yaml", "rich", "structlog")
+    code = f"import sys, tradingbot_operator.plugin.app; print([each for each in {heavy} if each in sys.modules])"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=True)
+
+    assert done.stdout == "[]\n"
