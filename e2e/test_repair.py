@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -50,10 +51,19 @@ def repaired(bot: Bot, kind: str, name: str, wanted: dict[str, Any], *, uid: str
 
     def seen() -> Any:
         found = bot.kubectl.get(kind, name, bot.namespace)
-        return found and {"intent": intent(found), "wanted": wanted}
+        return "nothing" if found is None else list(differences(wanted, intent(found)))
 
     eventually(look, what=f"{kind} {name} is repaired", within_s=REPAIRED_WITHIN_S, every_s=0.1, seen=seen)
     return time.monotonic() - started
+
+
+def differences(wanted: Any, found: Any, path: str = "") -> Iterator[str]:
+    """Where two contents differ."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for key in sorted({*wanted, *found}):
+            yield from differences(wanted.get(key), found.get(key), f"{path}.{key}")
+    elif wanted != found:
+        yield f"{path}: {found!r} instead of {wanted!r}"
 
 
 def report(took: dict[str, float], how: str) -> None:
