@@ -45,8 +45,8 @@ class Api(Protocol):
 class AccountInUse(Temporary):
     """Another TradingBot holds the account; this one must not run."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, delay_s=AGAIN_S)
+    def __init__(self, message: str, *, delay_s: float = AGAIN_S) -> None:
+        super().__init__(message, delay_s=delay_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +118,8 @@ class Accounts:
         if live is None:
             self._let_older_first(bot, rivals)
             if not await self._kube.create(self._lease(name, bot)):
-                live = await self._kube.get(LEASE_API, LEASE, self._namespace, name)
-        if live is not None:
+                raise self._lost(bot)
+        else:
             await self._take_over(live, bot)
         self._held[bot.uid] = name
 
@@ -144,7 +144,7 @@ class Accounts:
             return
         if holder is not None and await self._is_there(holder):
             self._held.pop(bot.uid, None)
-            raise AccountInUse(_in_use(bot, holder))
+            raise AccountInUse(self._in_use(bot, holder))
         wanted = self._lease(live["metadata"]["name"], bot)
         wanted["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
         wanted["spec"]["leaseTransitions"] = int(live.get("spec", {}).get("leaseTransitions") or 0) + 1
@@ -153,8 +153,7 @@ class Accounts:
         except Temporary as error:
             if getattr(error, "status", None) != _CONFLICT:
                 raise
-            self._held.pop(bot.uid, None)
-            raise AccountInUse("another bot is taking this account over at this moment") from error
+            raise self._lost(bot) from error
 
     async def _is_there(self, holder: Holder) -> bool:
         """Whether the very resource that holds a Lease exists; what cannot be seen counts as there."""
@@ -167,7 +166,21 @@ class Accounts:
     def _let_older_first(self, bot: Bot, rivals: Iterable[Bot]) -> None:
         older = [each for each in rivals if each.uid != bot.uid and _age(each) < _age(bot)]
         if older:
-            raise AccountInUse(_in_use(bot, Holder.of(min(older, key=_age))))
+            raise AccountInUse(self._in_use(bot, Holder.of(min(older, key=_age))))
+
+    def _lost(self, bot: Bot) -> AccountInUse:
+        """Another bot was faster; the next try finds out which."""
+        self._held.pop(bot.uid, None)
+        return AccountInUse(f"another bot is taking this account on {bot.network} at this moment", delay_s=1.0)
+
+    def _in_use(self, bot: Bot, holder: Holder) -> str:
+        """Bots of other namespaces are not named: who may see them knows by the Lease."""
+        if holder.namespace == bot.namespace:
+            return f"TradingBot {holder.name} trades this account on {bot.network}: delete it, or name another account"
+        return (
+            f"a TradingBot of another namespace trades this account on {bot.network}; its Lease in namespace "
+            f"{self._namespace} names it to those who may read it"
+        )
 
     def _lease(self, name: str, bot: Bot) -> dict[str, Any]:
         now = datetime.fromtimestamp(self._clock.now_ms() / 1000, tz=UTC)
@@ -185,12 +198,6 @@ class Accounts:
 
 def _holder_of(lease: Mapping[str, Any]) -> Holder | None:
     return Holder.parse(str(lease.get("spec", {}).get("holderIdentity") or ""))
-
-
-def _in_use(bot: Bot, holder: Holder) -> str:
-    """Names of other namespaces are not told: who may see them knows by the Lease."""
-    who = f"TradingBot {holder.name}" if holder.namespace == bot.namespace else "a TradingBot of another namespace"
-    return f"{who} trades this account on {bot.network}: delete it, or name another account"
 
 
 def _age(bot: Bot) -> tuple[datetime, str]:
