@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -13,6 +14,7 @@ from typing import Any
 import structlog
 from eth_account import Account
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from support.paper import ACCOUNT, Paper, SetPrices, paper_exchange
 from support.servers import Server
@@ -47,6 +49,8 @@ from tradingbot.runtime.process import Process
 KEY = "0x" + "42" * 32
 AGENT = Account.from_key(KEY).address.lower()
 CYCLE_START_MS = 1_771_430_400_000
+STANDS_STILL_S = 15.0
+"""Real seconds of waiting after which virtual time goes on."""
 WIDE = RiskParams(max_gross=2.0, max_net=2.0, caps={}, default_cap=2.0, turnover_cap=2.0)
 
 
@@ -162,6 +166,24 @@ class Bench(Stage):
             await self.mirror()
             await asyncio.sleep(0.012)
             await quiet(self.redis)
+
+    async def until(self, look: Callable[[], Awaitable[Any]]) -> Any:
+        """What ``look`` finds, as soon as it finds something.
+
+        Time stands still meanwhile, but not for ever: on a slow machine a real back-off may end after the test has
+        moved time for the last time, and what it then plans for a later moment would never come about.
+        """
+        loop = asyncio.get_running_loop()
+        moves_s = loop.time() + STANDS_STILL_S
+
+        async def look_and_move() -> Any:
+            found = await look()
+            if not found and loop.time() > moves_s:
+                with contextlib.suppress(RedisError):
+                    await self.tick(1)
+            return found
+
+        return await super().until(look_and_move)
 
     async def next_cycle(self) -> None:
         now_ms = self.clock.now_ms()

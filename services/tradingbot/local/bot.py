@@ -32,7 +32,7 @@ from tradingbot.local.plan import Prices, note_of
 from tradingbot.runtime.clock import Anchor, SystemClock
 
 USERS = (*SERVICES, PERSON, OPERATOR)
-_START_TIMEOUT_S = 30.0
+_START_TIMEOUT_S = 60.0
 _POLL_S = 0.05
 _MONITOR_PORT = 8090
 _STOP_LAST = ("portfolio_state", "monitor")

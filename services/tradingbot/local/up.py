@@ -46,7 +46,7 @@ _NOTE_EVERY = 5
 _LEAVE_WITHIN_S = 15.0
 """Children of a killed supervisor have ended within this, real seconds."""
 _SPARE_CYCLES = 5
-_SPARE_REAL_S = 60.0
+_SPARE_REAL_S = 120.0
 _REST_BEFORE_CYCLE_END_MS = 2_500
 """Every slice of a cycle has ended 3 s before the cycle does."""
 
