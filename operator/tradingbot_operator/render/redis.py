@@ -45,7 +45,8 @@ _PROBES: Final = {
     # Loading a large append-only file takes its time; it answers LOADING until then.
     "startupProbe": {**_PING, "periodSeconds": 2, "failureThreshold": 300},
     "readinessProbe": {"tcpSocket": {"port": "redis"}, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
-    "livenessProbe": {**_PING, "periodSeconds": 20, "failureThreshold": 4},
+    # Two minutes: a busy node is slow to run a probe, and a restart would cost more than it mends.
+    "livenessProbe": {**_PING, "periodSeconds": 20, "failureThreshold": 6},
 }
 
 
