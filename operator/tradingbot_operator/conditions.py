@@ -6,7 +6,7 @@ Messages tell a person what to do. ``lastTransitionTime`` moves only when a cond
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -41,6 +41,8 @@ class Finding:
     status: ConditionStatus
     reason: str
     message: str = ""
+    generation: int | None = None
+    """The spec's generation that it was found for; None: the present one."""
 
 
 def conditions(seen: Observation, previous: Iterable[Mapping[str, Any]], *, now: datetime) -> tuple[Condition, ...]:
@@ -48,8 +50,10 @@ def conditions(seen: Observation, previous: Iterable[Mapping[str, Any]], *, now:
     before = {str(each.get("type")): each for each in previous}
     base = [_spec_valid(seen), _children_applied(seen), _redis_ready(seen), _mode_applied(seen), _preflight(seen)]
     said = {each.type: each for each in (_settled(*pair, before) for pair in zip(_BASE, base, strict=True))}
-    said[DEGRADED] = _degraded(seen, said)
-    said[READY] = _ready(seen, said)
+    acted = (said[CHILDREN_APPLIED].generation, said[MODE_APPLIED].generation)
+    oldest = min((each for each in acted if each is not None), default=None)
+    said[DEGRADED] = replace(_degraded(seen, said), generation=oldest)
+    said[READY] = replace(_ready(seen, said), generation=oldest)
     for rare in (_paused(seen), _suspended(seen), _account_in_use(seen)):
         if rare.status is TRUE or rare.type in before:
             said[rare.type] = rare
@@ -66,8 +70,9 @@ def _settled(name: str, found: Finding | None, before: Mapping[str, Mapping[str,
     if found is not None:
         return found
     if kept := before.get(name):
-        return Finding(name, ConditionStatus(kept["status"]), kept["reason"], kept.get("message", ""))
-    return Finding(name, UNKNOWN, "NotKnownYet")
+        words = kept["reason"], kept.get("message", "")
+        return Finding(name, ConditionStatus(kept["status"]), *words, int(kept.get("observedGeneration", 0)))
+    return Finding(name, UNKNOWN, "NotKnownYet", generation=0)
 
 
 def _condition(found: Finding, before: Mapping[str, Any] | None, generation: int, now: datetime) -> Condition:
@@ -79,7 +84,7 @@ def _condition(found: Finding, before: Mapping[str, Any] | None, generation: int
         status=found.status,
         reason=found.reason,
         message=text,
-        observed_generation=generation,
+        observed_generation=generation if found.generation is None else found.generation,
         last_transition_time=since,
     )
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
 
+import structlog
+
+from tradingbot.domain.errors import Permanent
 from tradingbot.domain.modes import Mode
 from tradingbot_operator.conditions import (
     ACCOUNT_IN_USE,
@@ -28,6 +31,8 @@ from tradingbot_operator.conditions import (
 from tradingbot_operator.names import CLEAR_BREAKER
 from tradingbot_operator.resource import Bot
 from tradingbot_operator.status import condition_of
+
+log = structlog.stdlib.get_logger("tradingbot.operator.events")
 
 _NORMAL: Final = "Normal"
 _WARNING: Final = "Warning"
@@ -80,9 +85,13 @@ class Teller:
         name = event.name(bot)
         if name in self._told:
             return
-        await self._posts.event(
-            bot, type=event.type, reason=event.reason, message=event.message, action=event.action, name=name
-        )
+        try:
+            await self._posts.event(
+                bot, type=event.type, reason=event.reason, message=event.message, action=event.action, name=name
+            )
+        except Permanent as error:
+            # A namespace on its way out takes no events: that must not keep a bot from going.
+            log.warning("event_not_told", bot=bot.key, reason=event.reason, message=event.message, error=str(error))
         self._told[name] = None
         while len(self._told) > _REMEMBERED:
             self._told.popitem(last=False)

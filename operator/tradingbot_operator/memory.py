@@ -46,6 +46,10 @@ class Memory:
     """(name, whether it is ready) of the pods of Redis and execution when they were last looked at."""
     secrets_due_s: float | None = None
     """When its Secrets are next created where they are missing; None before the first look."""
+    secrets_asked_s: float = 0.0
+    """Before this, a pod that misses a Secret is not listened to again."""
+    stopping_since: datetime | None = None
+    """When this process first saw that its pods are to go."""
 
     deletion: str = ""
     """What its deletion waits for."""
@@ -75,9 +79,13 @@ class Memories:
         kept.bot = bot
         return kept
 
-    def take_gone(self, key: str, uid: str | None) -> tuple[Memory, ...]:
-        """Forget those under the key that are not ``uid``, and give them back."""
-        kept = self._by_key.pop(key, {})
-        if uid is not None and uid in kept:
-            self._by_key[key] = {uid: kept[uid]}
-        return tuple(memory for each, memory in kept.items() if each != uid)
+    def gone(self, key: str, uid: str | None) -> tuple[Memory, ...]:
+        """What is remembered under the key of resources that are not ``uid``."""
+        return tuple(memory for each, memory in self._by_key.get(key, {}).items() if each != uid)
+
+    def forget(self, bot: Bot) -> None:
+        """Drop what is remembered of a resource."""
+        kept = self._by_key.get(bot.key, {})
+        kept.pop(bot.uid, None)
+        if not kept:
+            self._by_key.pop(bot.key, None)

@@ -75,12 +75,22 @@ def _pod(body: Mapping[str, Any], now: datetime) -> Pod:
         ready=any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ()),
         deleting="deletionTimestamp" in metadata,
         started=any(_started(each) for each in containers),
-        problem=next((f"{reason}: {text}".rstrip(": ") for reason, text in waiting if reason in _BROKEN), ""),
+        problem=_problem(waiting, status.get("conditions") or ()),
         wants_secret=any(
             reason == _CONFIG_MISSING or (reason == "ContainerCreating" and age_s > _MOUNT_PATIENCE_S)
             for reason, _ in waiting
         ),
     )
+
+
+def _problem(waiting: Iterable[tuple[str, str]], conditions: Iterable[Mapping[str, Any]]) -> str:
+    stuck = [(reason, text) for reason, text in waiting if reason in _BROKEN]
+    stuck += [
+        (each.get("reason", ""), each.get("message", ""))
+        for each in conditions
+        if each["type"] == "PodScheduled" and each["status"] == "False"
+    ]
+    return next((f"{reason}: {text}".rstrip(": ") for reason, text in stuck), "")
 
 
 def _waiting(containers: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:

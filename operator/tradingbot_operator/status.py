@@ -39,7 +39,7 @@ def status_of(seen: Observation) -> Status:
     before = seen.bot.status
     found = conditions(seen, before.get("conditions") or (), now=seen.now)
     fresh = TradingBotStatus(
-        observed_generation=seen.bot.generation,
+        observed_generation=found[0].observed_generation,
         phase=_phase(seen, found),
         ready=seen.ready_text,
         bot_id=seen.bot.bot_id,
@@ -79,7 +79,7 @@ def _carried(seen: Observation, before: Mapping[str, Any], fresh: Status) -> Sta
     return {name: before[name] for name in names if name in before and name not in fresh}
 
 
-_NOISE: Final = {"portfolio": None, "deletion": None}
+_NOISE: Final = frozenset({"portfolio"})
 _NOISE_INSIDE: Final = {"mode": ("reason", "openOrders"), "breaker": ("reason",), "person": ("reason",)}
 
 

@@ -76,6 +76,7 @@ async def test_quick_changes_of_the_mode_end_in_the_last(world: World, execution
 
 BROKEN = {
     "a rule between fields": {"risk": {"maxGross": 0.1, "caps": {"BTC": 0.5}}},
+    "limits that contradict one another": {"risk": {"drawdown": {"reduceOnly": 0.05, "halt": 0.03}}},
     "a type": {"risk": "yes", "execution": {"slices": "many"}},
     "an unknown network": {"exchange": {"network": "moon"}},
 }
