@@ -257,7 +257,7 @@ class Kube:
         name: str | None = None,
     ) -> None:
         """Tell something that happened to a bot; ``type`` is Normal or Warning. One of that name is told once."""
-        named = {"name": name} if name else {"generateName": f"{bot.name}."}
+        named = {"name": name} if name else {"generateName": f"{bot.name}-"}
         now = datetime.fromtimestamp(self._clock.now_ms() / 1000, tz=UTC)
         await self.create(
             {
@@ -270,7 +270,7 @@ class Kube:
                 "action": action,
                 "reason": reason,
                 "type": type,
-                "note": message if len(message) <= _NOTE_LIMIT else message[: _NOTE_LIMIT - 1] + "…",
+                "note": shortened(message, to_bytes=_NOTE_LIMIT),
                 "regarding": {
                     "apiVersion": API_VERSION,
                     "kind": KIND,
@@ -331,6 +331,14 @@ def collection_path(api_version: str, kind: str, namespace: str | None) -> str:
 def object_path(api_version: str, kind: str, namespace: str, name: str) -> str:
     """The path of one object."""
     return f"{collection_path(api_version, kind, namespace)}/{quote(name, safe='')}"
+
+
+def shortened(text: str, *, to_bytes: int) -> str:
+    """The text, cut with an ellipsis where it has more bytes in UTF-8."""
+    content = text.encode()
+    if len(content) <= to_bytes:
+        return text
+    return content[: to_bytes - len("…".encode())].decode(errors="ignore") + "…"
 
 
 def path_of(manifest: Manifest) -> str:
