@@ -30,18 +30,18 @@ async def test_a_child_that_cannot_be_started_again_is_told_and_tried_again(tmp_
     async def reaped(_: str) -> None:
         program.unlink(missing_ok=True)
 
-    def make() -> None:
-        program.write_text("#!/bin/sh\nsleep 0.1\n")
+    def make(*, life_s: float) -> None:
+        program.write_text(f"#!/bin/sh\nexec sleep {life_s}\n")
         program.chmod(0o755)
 
     children = Children(
         clock=SystemClock(), log_dir=tmp_path, reaped=reaped, tell=lambda name, what: told.append(f"{name} {what}")
     )
-    make()
+    make(life_s=0.1)
     await children.start(ChildSpec(name="child", argv=(str(program),), environ={"PATH": "/bin:/usr/bin"}))
     await until(lambda: any("could not be started" in each for each in told))
     failed = children.restarts()["child"]
-    make()
+    make(life_s=600)
     await until(lambda: children.restarts()["child"] > failed and bool(children.pids()))
     await children.stop_all()
 
