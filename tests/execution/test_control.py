@@ -8,10 +8,11 @@ from decimal import Decimal
 from pydantic import SecretStr
 
 from support.execution_bench import KEY, WIDE, Bench, check_invariants
-from tradingbot.bus.control import Applied, read_applied
+from support.stage import BOT_ID
+from tradingbot.bus.control import Applied, issue, read_applied
 from tradingbot.bus.names import Key
-from tradingbot.domain.messages import Command, OrderAction, ReportStatus, Side
-from tradingbot.domain.modes import Mode
+from tradingbot.domain.messages import Command, ControlCommand, OrderAction, ReportStatus, Side
+from tradingbot.domain.modes import Mode, ModeSource
 from tradingbot.domain.params import HaltAction
 from tradingbot.domain.static import Network
 from tradingbot.venue.exchange import ExchangeClient
@@ -251,3 +252,23 @@ async def test_a_foreign_order_is_left_alone_and_told(bench: Bench) -> None:
     assert len(await bench.resting()) == 1
     (record, *_) = await bench.audits("foreign_order")
     assert record.details["orders"][0]["symbol"] == "BTC"
+
+
+async def test_what_is_applied_names_the_resource_and_its_generation(bench: Bench) -> None:
+    await bench.ready()
+    async with bench.trading():
+        await bench.begun()
+        for generation, command in ((1, Command.REDUCE_ONLY), (2, Command.RESUME), (3, Command.RESUME)):
+            said = ControlCommand(
+                command=command, command_id=f"g{generation}", source=ModeSource.SPEC, uid="u-1", generation=generation
+            )
+            await issue(bench.redis, said, now_ms=bench.clock.now_ms(), bot_id=BOT_ID)
+
+            async def taken(wanted: int = generation) -> bool:
+                applied = await read_applied(bench.redis)
+                return applied is not None and (applied.spec_uid, applied.spec_generation) == ("u-1", wanted)
+
+            await bench.until(taken)
+            applied = await read_applied(bench.redis)
+            assert applied is not None
+            assert applied.mode is (Mode.REDUCE_ONLY if generation == 1 else Mode.NORMAL)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import stamina
 
 from support.execution_bench import KEY, Bench
 from support.paper import ACCOUNT
 from support.stage import BOT_ID
+from tradingbot.bus.buckets import write_share
+from tradingbot.bus.names import Key
 from tradingbot.domain.messages import AuditRecord, ReportStatus
 from tradingbot.execution import preflight_task
 from tradingbot.execution.preflight_command import preflight
@@ -138,3 +142,16 @@ async def test_the_command_refuses_bad_settings_and_bad_keys_without_showing_the
         await preflight(environ_of(bench, HL_PRIVATE_KEY="0x1234"), clock=bench.clock)
 
     assert "0x1234" not in str(refused.value)
+
+
+async def test_the_last_preflight_is_kept_where_it_is_found_at_once(bench: Bench) -> None:
+    await bench.ready()
+    await write_share(bench.redis, 100)
+    async with bench.trading():
+        await bench.begun()
+        record = await told(bench)
+
+    kept = await bench.redis.hgetall(Key.LATEST_PREFLIGHT)
+    assert (kept["verdict"], json.loads(kept["checks"])) == (record.details["verdict"], record.details["checks"])
+    [budget] = [each for each in record.details["checks"] if each["name"] == "ip_budget"]
+    assert (budget["verdict"], budget["text"].split()[0]) == ("warning", "100"), "the share counts, not the setting"
