@@ -33,8 +33,7 @@ def foreign_fields(managed: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         if entry.get("subresource") == "status":
             continue
         fields = entry.get("fieldsV1") or {}
-        for root in _CONTENT:
-            paths += _beyond(fields.get(root), own.get(root), root)
+        paths += _beyond({name: fields[name] for name in _CONTENT if name in fields}, own, "")
     return tuple(dict.fromkeys(paths))
 
 
@@ -47,15 +46,11 @@ def left_by_replace(managed: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, 
     )
 
 
-def _beyond(fields: Fields | None, own: Fields | None, path: str) -> Iterator[str]:
+def _beyond(fields: Fields, own: Fields | None, path: str) -> Iterator[str]:
     """The leaves of ``fields`` that are not in ``own``."""
-    if fields is None:
-        return
     for name, below in fields.items():
-        if name == ".":
-            continue
-        here = f"{path}.{name}"
-        if here.endswith(".f:metadata.f:annotations"):
+        here = f"{path}.{name}" if path else name
+        if name == "." or here.endswith(".f:metadata.f:annotations"):
             continue
         mine = None if own is None else own.get(name)
         if below:
