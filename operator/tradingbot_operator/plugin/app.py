@@ -57,7 +57,7 @@ _MODE_CODES = """
 
     Exit code: 0 in force and acknowledged; 1 nothing was written; 3 written, and not known to be in force.
     """
-_ORDERS_TIMEOUT_S = 15.0
+_ORDERS_TIMEOUT_S = 30.0
 
 
 @app.command(short_help="Show a bot, or a table of several.")

@@ -25,8 +25,8 @@ from tradingbot_operator.plugin.kubectl import Kubectl, KubectlFailed
 
 PATCH_TIMEOUT_S = 5.0
 POLL_S = 0.25
-IN_POD_START_S = 10.0
-"""How long the command in the pod may take before it begins to wait."""
+IN_POD_START_S = 20.0
+"""How long the command in the pod may take before it begins to wait: 1 s, and far more on a node without idle CPU."""
 
 Tell = Callable[[str], None]
 
