@@ -26,7 +26,7 @@ KIND := TRADINGBOT_IMAGE="$(TRADINGBOT_IMAGE)" REDIS_IMAGE="$(REDIS_IMAGE)" KIND
 	NAMESPACE="$(NAMESPACE)"
 E2E := E2E_IMAGE="$(TRADINGBOT_IMAGE)" E2E_REDIS_IMAGE="$(REDIS_IMAGE)" E2E_NODE_IMAGE="$(KIND_NODE_IMAGE)" \
 	KIND_CLUSTER_NAME="$(CLUSTER)"
-BASE := $(if $(TRADINGBOT_BASE_IMAGE),--build-arg BASE=$(TRADINGBOT_BASE_IMAGE))
+BUILD := docker build $(if $(TRADINGBOT_BASE_IMAGE),--build-arg BASE=$(TRADINGBOT_BASE_IMAGE)) --tag $(TRADINGBOT_IMAGE) .
 CHART := charts/tradingbot-operator
 
 .PHONY: up test install lint types contracts format lock schemas image kind-up kind-down e2e clean help
@@ -72,7 +72,7 @@ lock: $(VENV)/.uv ## Resolve all dependencies anew into requirements/*.lock
 	$(COMPILE) pyproject.toml $(EXTRAS) --extra operator --group test --group lint --group build -c requirements/runtime.lock -o requirements/dev.lock
 
 image: ## Build the image; load it where a kind cluster runs
-	docker build $(BASE) --tag $(TRADINGBOT_IMAGE) .
+	$(BUILD)
 	@if command -v kind >/dev/null && kind get clusters 2>/dev/null | grep -qx "$(CLUSTER)"; then \
 		kind load docker-image --name "$(CLUSTER)" $(TRADINGBOT_IMAGE); fi
 
@@ -82,7 +82,8 @@ kind-up: ## A kind cluster if there is none (KIND_NODE_IMAGE), the operator in i
 kind-down: ## Delete the kind cluster that KIND_CLUSTER_NAME names
 	kind delete cluster --name "$(CLUSTER)"
 
-e2e: $(VENV)/.dev image ## Test it all on a kind cluster; makes one if there is none
+e2e: $(VENV)/.dev ## Test it all on a kind cluster; makes one if there is none
+	$(BUILD)
 	@$(E2E) $(BIN)/python -m pytest -q e2e $(ARGS)
 
 clean: ## Remove the environment and caches; data folders stay
