@@ -120,6 +120,7 @@ class Operator:
         await end(probing)
         await end(stopping)
         unwatch.set()
+        listed.set()  # nobody waits for the lists any more
         _, alive = await asyncio.wait({watching}, timeout=GRACE_S - _RESERVE_S)
         if alive:
             log.error("watch_does_not_end", grace_s=GRACE_S)
@@ -128,6 +129,8 @@ class Operator:
 
     async def _watch(self, stop: asyncio.Event, unwatch: asyncio.Event, listed: asyncio.Event) -> None:
         await listed.wait()
+        if unwatch.is_set():
+            return
         await watch(self._watcher, self._pulse, self._settings.watched, stop=unwatch, started=lambda: _on_signals(stop))
 
     async def _work(self, listed: asyncio.Event) -> None:
