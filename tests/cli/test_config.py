@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import stamina.instrumentation
 from typer.testing import CliRunner
 
 from tradingbot.cli import app
 from tradingbot.runtime.settings import SettingsError
 
 KEY = "0x" + "1" * 64
+NOBODY = "http://127.0.0.1:9"
 
 
 @pytest.fixture(autouse=True)
@@ -94,3 +97,17 @@ def test_a_command_without_a_bot_says_how_to_start_one() -> None:
 
 def test_an_unknown_service_is_refused() -> None:
     assert run("run", "oracle").exit_code == 2
+
+
+@pytest.fixture
+def told_of_retries() -> Iterator[None]:
+    yield
+    stamina.instrumentation.set_on_retry_hooks(None)
+
+
+def test_a_preflight_of_a_venue_that_does_not_answer_prints_the_report_alone(told_of_retries: None) -> None:
+    account = "0x" + "a" * 40
+    done = run("preflight", "--json", HL_NETWORK="testnet", HL_ACCOUNT_ADDRESS=account, HL_HTTP_URL=NOBODY)
+
+    assert done.exit_code == 1
+    assert {each["verdict"] for each in json.loads(done.stdout)["checks"]} >= {"failed"}

@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
+import stamina.instrumentation
 import typer
 
 from tradingbot.commands.config import AsJson, EnvFile, find_env_file
@@ -38,6 +39,8 @@ def preflight(*, data_dir: DataDir = None, as_json: AsJson = False, env_file: En
     Network, account, key and its expiry, leverage and margin mode, balance, clock, budgets, and Redis where a bot
     runs. Before real money: set .env as docs/going-live.md says, then run this.
     """
+    # What is tried again is no news here: the last failure is told, and standard output may be read by a program.
+    stamina.instrumentation.set_on_retry_hooks([])
     check = importlib.import_module("tradingbot.execution.preflight_command").preflight
     report = asyncio.run(check(asyncio.run(_environment(data_dir, env_file))))
     if as_json:
