@@ -77,7 +77,11 @@ def _settled(name: str, found: Finding | None, before: Mapping[str, Mapping[str,
 
 def _condition(found: Finding, before: Mapping[str, Any] | None, generation: int, now: datetime) -> Condition:
     flipped = before is None or before.get("status") != found.status
-    since = now if flipped or before is None else datetime.fromisoformat(before["lastTransitionTime"])
+    since = (
+        now.replace(microsecond=0)
+        if flipped or before is None
+        else datetime.fromisoformat(before["lastTransitionTime"])
+    )
     text = found.message if len(found.message) <= _MESSAGE_LIMIT else found.message[: _MESSAGE_LIMIT - 1] + "…"
     return Condition(
         type=found.type,
@@ -126,7 +130,7 @@ def _redis_ready(seen: Observation) -> Finding | None:
     if seen.at_rest:
         return Finding(REDIS_READY, FALSE, "Suspended", "no Redis runs while the bot is suspended; its volume is kept")
     if seen.bus_error:
-        return Finding(REDIS_READY, FALSE, "Unreachable", seen.bus_error)
+        return Finding(REDIS_READY, FALSE, "Starting" if _starting(seen) else "Unreachable", seen.bus_error)
     return None
 
 
@@ -170,7 +174,7 @@ def _troubles(seen: Observation, said: Mapping[str, Finding]) -> Iterable[Findin
         yield Finding(DEGRADED, TRUE, "ApplyFailed", said[CHILDREN_APPLIED].message)
     if seen.pod_problems:
         yield Finding(DEGRADED, TRUE, "PodsCannotRun", "; ".join(seen.pod_problems))
-    if said[REDIS_READY].reason == "Unreachable" and not _starting(seen):
+    if said[REDIS_READY].reason == "Unreachable":
         yield Finding(DEGRADED, TRUE, "RedisUnreachable", said[REDIS_READY].message)
     if said[MODE_APPLIED].reason == Reason.SILENT:
         yield Finding(DEGRADED, TRUE, Reason.SILENT.value, said[MODE_APPLIED].message)
@@ -179,8 +183,9 @@ def _troubles(seen: Observation, said: Mapping[str, Finding]) -> Iterable[Findin
 
 
 def _starting(seen: Observation) -> bool:
-    """Whether the bot's own Redis has not been ready once: that is no trouble yet."""
-    return seen.bot.spec.redis.url_secret_ref is None and not seen.bot.status.get("mode", {}).get("effective")
+    """Whether the bot's own Redis has not answered once: that is no trouble yet."""
+    own = seen.bot.spec.redis.url_secret_ref is None
+    return own and not any(seen.bot.status.get(name) for name in ("breaker", "parameters", "portfolio"))
 
 
 def _breaker(seen: Observation) -> Iterable[Finding]:

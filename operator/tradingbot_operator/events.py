@@ -113,58 +113,107 @@ def events_of(before: Mapping[str, Any], after: Mapping[str, Any], *, bot: Bot) 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Telling:
-    """The events of one condition: what it tells when it becomes true, and when it becomes false."""
+    """What a change of one condition tells: of its turn to the worse with these reasons, and of the turn back."""
 
     condition: str
     action: str
-    true: str = ""
-    false: str = ""
+    worse: str
+    """The event when it turns to ``bad``."""
+    better: str
+    """The event when it turns back."""
+    words: str = ""
+    """For the turn back."""
+    because: frozenset[str] | None = None
+    """The condition's reasons that are worth an event; None: all."""
     bad: str = "False"
-    """The status that is bad news; it is told also when it is the first that is ever said."""
+    warning: bool = True
+    at_first: bool = True
+    """Whether the worse is told also when nothing was said before."""
 
     def events(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Event]:
-        status = after.get("status")
-        if status == before.get("status"):
-            return
-        reason = {"True": self.true, "False": self.false}.get(str(status), "")
-        first = before.get("status") in {None, "Unknown"}
-        if not reason or (first and status != self.bad and self.condition != READY):
-            return
-        message = after.get("message") or _PLAIN.get(reason, reason)
-        occasion = minute_of(datetime.fromisoformat(after["lastTransitionTime"]))
-        yield Event(reason=reason, message=message, action=self.action, warning=status == self.bad, occasion=occasion)
+        is_bad, was_bad = self._holds(after), self._holds(before)
+        if is_bad and not was_bad and (self.at_first or before.get("status") == "True"):
+            yield self._event(self.worse, after.get("message") or self.worse, after, warning=self.warning)
+        if was_bad and not is_bad and after.get("status") not in {None, "Unknown", self.bad}:
+            yield self._event(self.better, self.words or after.get("message") or self.better, after, warning=False)
 
+    def _holds(self, said: Mapping[str, Any]) -> bool:
+        return said.get("status") == self.bad and (self.because is None or said.get("reason") in self.because)
 
-_PLAIN: Final[Mapping[str, str]] = {
-    "SpecValid": "the spec is valid again",
-    "RedisReachable": "Redis answers again",
-    "PreflightPassed": "the preflight has passed",
-    "ChildrenApplied": "all children are as rendered",
-    "Unpaused": "children are brought to what the spec says again",
-    "Resumed": "the bot is no longer suspended",
-    "AccountFree": "the account is free: the bot has it now",
-}
+    def _event(self, reason: str, message: str, said: Mapping[str, Any], *, warning: bool) -> Event:
+        occasion = minute_of(datetime.fromisoformat(said["lastTransitionTime"]))
+        return Event(reason=reason, message=message, action=self.action, warning=warning, occasion=occasion)
+
 
 _TELLINGS: Final = (
-    _Telling(condition=SPEC_VALID, action="Validate", true="SpecValid", false="InvalidSpec"),
-    _Telling(condition=ACCOUNT_IN_USE, action="TakeAccount", true="AccountInUse", false="AccountFree", bad="True"),
-    _Telling(condition=CHILDREN_APPLIED, action="Apply", true="ChildrenApplied", false="ApplyFailed"),
-    _Telling(condition=REDIS_READY, action="Reach", true="RedisReachable", false="RedisUnreachable"),
-    _Telling(condition=PREFLIGHT, action="Preflight", true="PreflightPassed", false="PreflightFailed"),
-    _Telling(condition=READY, action="Watch", true="Ready", bad=""),
-    _Telling(condition=PAUSED, action="Pause", true="Paused", false="Unpaused", bad=""),
-    _Telling(condition=SUSPENDED, action="Suspend", true="Suspended", bad=""),
+    _Telling(
+        condition=SPEC_VALID,
+        action="Validate",
+        worse="InvalidSpec",
+        better="SpecValid",
+        words="the spec is valid again",
+    ),
+    _Telling(
+        condition=ACCOUNT_IN_USE,
+        action="TakeAccount",
+        worse="AccountInUse",
+        better="AccountFree",
+        words="the bot has its account now",
+        bad="True",
+    ),
+    _Telling(
+        condition=CHILDREN_APPLIED,
+        action="Apply",
+        worse="ApplyFailed",
+        better="ChildrenApplied",
+        words="all children are as rendered",
+        because=frozenset({"ApplyFailed"}),
+    ),
+    _Telling(
+        condition=REDIS_READY,
+        action="Reach",
+        worse="RedisUnreachable",
+        better="RedisReachable",
+        words="Redis answers again",
+        because=frozenset({"Unreachable"}),
+    ),
+    _Telling(
+        condition=PREFLIGHT,
+        action="Preflight",
+        worse="PreflightFailed",
+        better="PreflightPassed",
+        words="the preflight has passed",
+    ),
+    _Telling(condition=READY, action="Watch", worse="NotReady", better="Ready", at_first=False),
+    _Telling(
+        condition=PAUSED,
+        action="Pause",
+        worse="Paused",
+        better="Unpaused",
+        words="children are brought to what the spec says again",
+        bad="True",
+        warning=False,
+    ),
+    _Telling(
+        condition=SUSPENDED,
+        action="Suspend",
+        worse="Suspended",
+        better="Resumed",
+        words="the bot is no longer suspended",
+        bad="True",
+        warning=False,
+    ),
 )
 
 
 def _mode_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Event]:
     mode, was = after.get("mode") or {}, before.get("mode") or {}
     applied, judged = condition_of(after, MODE_APPLIED), condition_of(before, MODE_APPLIED)
-    done = applied.get("status") == "True" and mode.get("ackedAt") is not None
-    fresh = judged.get("status") != "True" or was.get("requestedAt") != mode.get("requestedAt")
-    if done and fresh and judged:
-        once = f"{mode.get('generation')} {mode.get('ackedAt')}"
-        yield Event(reason="ModeApplied", message=_applied_text(mode), action="ApplyMode", once=once)
+    news = judged.get("status") != "True" or was.get("requestedAt") != mode.get("requestedAt")
+    if applied.get("status") == "True" and news and (text := _applied_text(mode)):
+        # Once for each generation: execution's stamps are renewed when a breaker comes and goes.
+        once = f"{mode.get('generation')} {mode.get('desired')}"
+        yield Event(reason="ModeApplied", message=text, action="ApplyMode", once=once)
     if mode.get("effective") and was.get("effective") and mode["effective"] != was["effective"]:
         why = f": {mode['reason']}" if mode.get("reason") else ""
         yield Event(
@@ -179,17 +228,19 @@ def _mode_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterato
 
 
 def _applied_text(mode: Mapping[str, Any]) -> str:
-    """``HALT: received after 31 ms, cancelled after 180 ms, acknowledged after 214 ms``."""
-    steps = (("received", "receivedAt"), ("cancelled", "cancelledAt"), ("acknowledged", "ackedAt"))
-    asked = _moment(mode.get("requestedAt"))
-    if asked is None:
-        return f"{mode.get('desired')} is applied"
-    taken = [
-        f"{word} after {max(0, round((at - asked).total_seconds() * 1000))} ms"
+    """``HALT: received after 31 ms, cancelled after 180 ms, acknowledged after 214 ms``; empty when it held already."""
+    asked, taken = _moment(mode.get("requestedAt")), _moment(mode.get("receivedAt"))
+    if asked is None or taken is None or taken < asked:
+        return ""
+    steps = [("received", "receivedAt"), ("cancelled", "cancelledAt"), ("acknowledged", "ackedAt")]
+    if mode.get("desired") == Mode.NORMAL:
+        steps = steps[:1]
+    told = [
+        f"{word} after {round((at - asked).total_seconds() * 1000)} ms"
         for word, field in steps
         if (at := _moment(mode.get(field))) is not None
     ]
-    return f"{mode.get('desired')}: {', '.join(taken)}"
+    return f"{mode.get('desired')}: {', '.join(told)}"
 
 
 def _flatten_event(mode: Mapping[str, Any]) -> Event:

@@ -104,7 +104,7 @@ def _phase(seen: Observation, found: tuple[Condition, ...]) -> str:
         (not holds[SPEC_VALID], "Invalid"),
         (seen.bot.spec.suspend, "Suspended" if seen.at_rest else "Suspending"),
         (holds[DEGRADED], "Degraded"),
-        (not holds[READY], "Starting"),
+        (not holds[READY], "Starting" if effective is None else "NotReady"),
         (effective is Mode.HALT, "Halted"),
         (effective is Mode.REDUCE_ONLY, "ReduceOnly"),
     )

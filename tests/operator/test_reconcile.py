@@ -54,9 +54,9 @@ async def test_a_halt_reaches_redis_while_every_apply_fails(world: World, execut
         world.patch(universe=["BTC"], mode="REDUCE_ONLY")
         world.patch(mode="HALT")
         await world.until(lambda: world.mode_is(Mode.HALT))
+        await world.until(lambda: world.status()["mode"].get("effective") == "HALT")
         await world.until(lambda: world.condition("ModeApplied").get("status") == "True")
         await world.until(lambda: world.condition("ChildrenApplied")["reason"] == "ApplyFailed")
-        assert world.status()["mode"]["effective"] == "HALT"
         assert world.kube.events("ApplyFailed")
 
 
