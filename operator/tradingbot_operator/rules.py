@@ -1,6 +1,10 @@
 """Rules between fields: each as the API server checks it (CEL) and as the operator does (Python), with one message.
 
 Transition rules ("cannot be changed") have no Python half: only the API server sees the old object.
+
+A rule hangs as deep as it can: the API server passes over the rules of a part that a change leaves alone, so that a
+rule that a new version adds cannot refuse the HALT of a bot that was there before. Rules at ``spec`` itself are
+checked with every change of the mode: none may be tightened.
 """
 
 from __future__ import annotations
@@ -70,15 +74,15 @@ _RESOURCE = (
 
 _SPEC = (
     Rule(
-        at="spec",
-        cel="self.universe.all(coin, self.universe.exists_one(other, other == coin))",
+        at="spec.universe",
+        cel="self.all(coin, self.exists_one(other, other == coin))",
         message="universe names a coin twice",
         path="spec.universe",
         holds=lambda spec: len(set(spec.universe)) == len(spec.universe),
     ),
     Rule(
-        at="spec",
-        cel="86400 % self.cycleSeconds == 0",
+        at="spec.cycleSeconds",
+        cel="86400 % self == 0",
         message="cycleSeconds must be a multiple of 60 that divides a day (60, 120, 300, 600, 3600, ...), so that "
         "cycles start at the same minutes every day",
         path="spec.cycleSeconds",

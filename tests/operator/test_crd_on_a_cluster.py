@@ -10,7 +10,8 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from support.operator_specs import (
     body,
     example,
 )
-from tradingbot_operator.crd import CRD_FILES
+from tradingbot_operator.crd import CRD_FILES, crd
 from tradingbot_operator.spec import TradingBotSpec
 
 NAMESPACE = "dev-crd"
@@ -153,3 +154,56 @@ def test_a_status_write_keeps_every_field_of_the_model() -> None:
     shown = kubectl("-n", NAMESPACE, "get", "tb", "status").stdout.splitlines()
     assert shown[0].split() == ["NAME", "MODE", "APPLIED", "READY", "EQUITY", "NETWORK", "AGE"]
     assert shown[1].split()[:6] == ["status", "NORMAL", "HALT", "8/8", "10000.00", "paper"]
+
+
+RATCHETS = "ratchets.dev-crd.tradingbot.dev"
+
+
+def relabelled(*, rules_below: bool) -> dict[str, Any]:
+    """The CRD under another name; without ``rules_below`` only the spec's own rules, as an older version's might."""
+    text = json.dumps(crd()).replace('"group": "tradingbot.dev"', '"group": "dev-crd.tradingbot.dev"')
+    other = json.loads(text)
+    other["metadata"]["name"] = RATCHETS
+    other["spec"]["names"] = {"kind": "Ratchet", "listKind": "RatchetList", "plural": "ratchets", "singular": "ratchet"}
+    if not rules_below:
+        spec = other["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        for part in spec["properties"].values():
+            part.pop("x-kubernetes-validations", None)
+    return other
+
+
+def test_a_rule_that_an_upgrade_adds_does_not_refuse_the_halt_of_a_bot_that_was_there_before() -> None:
+    """The API server passes over the rules of parts that a change leaves alone."""
+    old = body({"universe": ["BTC", "BTC"], "ai": {"strategy": "llm"}, "risk": {"maxNet": 0.5}, "suspend": True})
+    old |= {"apiVersion": "dev-crd.tradingbot.dev/v1alpha1", "kind": "Ratchet"}
+    try:
+        for rules_below in (False, True):
+            made = kubectl("apply", "--server-side", "-f", "-", given=relabelled(rules_below=rules_below))
+            assert made.returncode == 0, made.stderr
+            kubectl("wait", "--for=condition=Established", f"crd/{RATCHETS}", "--timeout=30s")
+            if not rules_below:
+                assert _in_time(lambda: apply(old)).returncode == 0
+        assert "maxNet must not be above" in _until_refused({"spec": {"risk": {"maxNet": 0.6}}})
+        halted = kubectl("-n", NAMESPACE, "patch", RATCHETS, "majors", "--type=merge", '-p={"spec":{"mode":"HALT"}}')
+        assert halted.returncode == 0, halted.stderr
+    finally:
+        kubectl("delete", "crd", RATCHETS, "--wait=false")
+
+
+def _in_time(work: Callable[[], subprocess.CompletedProcess[str]]) -> subprocess.CompletedProcess[str]:
+    """The API server serves a new kind a moment after it has taken it."""
+    for _ in range(20):
+        if (answer := work()).returncode == 0:
+            return answer
+        time.sleep(0.5)
+    return work()
+
+
+def _until_refused(patch: dict[str, Any]) -> str:
+    """The API server's refusal once it goes by the new rules; a dry run until then."""
+    words = ("-n", NAMESPACE, "patch", RATCHETS, "majors", "--type=merge", f"-p={json.dumps(patch)}")
+    for _ in range(40):
+        if (answer := kubectl(*words, "--dry-run=server")).returncode:
+            return answer.stderr
+        time.sleep(0.5)
+    return "it was never refused"
