@@ -63,7 +63,7 @@ class Desk:
 
     def pods(self, bot: Bot) -> tuple[Pod, ...]:
         """The bot's pods."""
-        return read_pods(self.cache.pods(bot.key), now=self.now())
+        return read_pods(self.cache.pods(bot.key))
 
     def now(self) -> datetime:
         """The operator's time."""

@@ -18,9 +18,9 @@ _BROKEN: Final = frozenset(
     }
 )
 """Reasons for which a container waits that no waiting cures."""
-_CONFIG_MISSING: Final = "CreateContainerConfigError"
-_MOUNT_PATIENCE_S: Final = 10.0
-"""A container that is still being created after this long may wait for a Secret to be mounted."""
+_MISSING_SECRET: Final = frozenset({"CreateContainerConfigError", "ContainerCreating"})
+"""Reasons for which a container waits that a missing Secret gives: one for its environment, one for a mount (a pod's
+status tells no more of that one, so every container that is being created counts)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +40,9 @@ class Pod:
     """Whether it may be waiting for a Secret."""
 
 
-def read_pods(bodies: Iterable[Mapping[str, Any]], *, now: datetime) -> tuple[Pod, ...]:
+def read_pods(bodies: Iterable[Mapping[str, Any]]) -> tuple[Pod, ...]:
     """The pods of a bot, by name."""
-    return tuple(sorted((_pod(body, now) for body in bodies), key=lambda pod: pod.name))
+    return tuple(sorted((_pod(body) for body in bodies), key=lambda pod: pod.name))
 
 
 def wanted_components(bot: Bot) -> tuple[str, ...]:
@@ -62,24 +62,19 @@ def of_component(pods: Iterable[Pod], component: str) -> tuple[Pod, ...]:
     return tuple(pod for pod in pods if pod.component == component)
 
 
-def _pod(body: Mapping[str, Any], now: datetime) -> Pod:
+def _pod(body: Mapping[str, Any]) -> Pod:
     metadata, status = body["metadata"], body.get("status") or {}
     containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
     waiting = list(_waiting(containers))
-    created_at = datetime.fromisoformat(metadata["creationTimestamp"])
-    age_s = (now - created_at).total_seconds()
     return Pod(
         name=metadata["name"],
         component=(metadata.get("labels") or {}).get(LABEL_COMPONENT, ""),
-        created_at=created_at,
+        created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
         ready=any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ()),
         deleting="deletionTimestamp" in metadata,
         started=any(_started(each) for each in containers),
         problem=_problem(waiting, status.get("conditions") or ()),
-        wants_secret=any(
-            reason == _CONFIG_MISSING or (reason == "ContainerCreating" and age_s > _MOUNT_PATIENCE_S)
-            for reason, _ in waiting
-        ),
+        wants_secret=any(reason in _MISSING_SECRET for reason, _ in waiting),
     )
 
 

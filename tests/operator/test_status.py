@@ -43,7 +43,7 @@ def observed(bot: Bot | None = None, *, pods: list[dict[str, Any]] | None = None
     state = verdict(bot, view, now=NOW, requested_at=NOW, execution_started_at=NOW)
     bodies = [pod(each) for each in wanted_components(bot)] if pods is None else pods
     kept = {"report": ChildrenReport(), "mode": state, "view": view, **more}
-    return Observation(bot=bot, now=NOW, pods=read_pods(bodies, now=NOW), **kept)
+    return Observation(bot=bot, now=NOW, pods=read_pods(bodies), **kept)
 
 
 def said(seen: Observation, kind: str) -> tuple[str, str]:
@@ -175,3 +175,10 @@ def test_long_texts_fit_their_schema() -> None:
     breaker = BreakerSaid(mode=Mode.HALT, reason="x" * 5000, latch_ids=("y" * 500,), command_id="c")
     seen = observed(bus_error="z" * 50_000, problems=(("spec.x", "w" * 40_000),))
     TradingBotStatus.model_validate(status_of(replace(seen, view=replace(seen.view, breaker=breaker))))
+
+
+def test_a_pod_that_is_still_being_created_may_miss_a_secret_that_is_mounted() -> None:
+    body = pod("execution")
+    body["status"] = {"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}
+    (read,) = read_pods([body])
+    assert read.wants_secret
