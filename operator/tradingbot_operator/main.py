@@ -38,8 +38,9 @@ from tradingbot_operator.wiring import Parts, reconciling
 GRACE_S: Final = 25.0
 """Real seconds from SIGTERM to the end."""
 PORT: Final = 8080
-PORT_VARIABLE: Final = "TRADINGBOT_OPERATOR_PORT"
-"""The environment variable with the port of /metrics, /healthz and /readyz; 0 is none. Default 8080."""
+PORT_VARIABLE: Final = "TRADINGBOT_OPERATOR_HTTP_PORT"
+"""The environment variable with the port of /metrics, /healthz and /readyz; 0 is none. Default 8080. Not ..._PORT: the
+cluster sets that to an address where a Service is named tradingbot-operator."""
 _TRY_S = 2.0
 _RESERVE_S = 5.0
 """Of the grace: for what comes before and after the watch's end."""

@@ -168,7 +168,7 @@ async def test_the_process_watches_a_real_cluster_and_ends_in_time_at_a_signal(t
         settings.write_text(yaml.safe_dump({"image": "none:1", "operatorNamespace": namespace}))
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tradingbot_operator.main", stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "TRADINGBOT_OPERATOR_SETTINGS": str(settings), "TRADINGBOT_OPERATOR_PORT": str(port)},
+            env={**os.environ, "TRADINGBOT_OPERATOR_SETTINGS": str(settings), "TRADINGBOT_OPERATOR_HTTP_PORT": str(port)},
         )  # fmt: skip
         try:
             async with asyncio.timeout(90), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
