@@ -28,17 +28,28 @@ def broken(report: dict) -> dict:
     return {name: each["against"] for name, each in report["verdicts"].items() if each["holds"] is False}
 
 
+def run_cycles(data: Path, path: Path, *arguments: str, until: str) -> tuple[UpProcess, dict]:
+    """Run cycles, each run well, until the report counts some of what is asked for.
+
+    On a slow machine three cycles at 30 times the speed are over before the bot may trade: then twice as many follow.
+    """
+    for cycles in (3, 6, 12, 24):
+        with UpProcess(data, *arguments, "--cycles", str(cycles), "--report", str(path)) as bot:
+            assert bot.ended() == 0, bot.text
+        report = report_of(path)
+        assert broken(report) == {}
+        if report[until]:
+            return bot, report
+    raise AssertionError(f"no {until} in 45 cycles: {bot.text}")
+
+
 def test_a_run_of_cycles_ends_well_and_the_next_goes_on_where_it_stopped(tmp_path: Path) -> None:
     data, path = tmp_path / "bot", tmp_path / "report.json"
-    with UpProcess(data, *FAST, "--cycles", "3", "--report", str(path)) as first:
-        assert first.ended() == 0, first.text
-    report = report_of(path)
+    first, report = run_cycles(data, path, *FAST, until="filled_orders")
     identity, stopped_ms = first.folder.identity(), first.folder.resume_ms()
 
-    assert broken(report) == {}
     assert set(report["verdicts"]) == {f"I{number}" for number in range(1, 15)}
     assert report["cycles"] >= 3
-    assert report["filled_orders"] > 0
     assert report["prices"] == "synthetic"
     assert left_running(data) == []
     assert identity is not None
@@ -62,14 +73,9 @@ def test_a_run_of_cycles_ends_well_and_the_next_goes_on_where_it_stopped(tmp_pat
 def test_recorded_candles_are_traded_on_with_their_own_dates(tmp_path: Path) -> None:
     candles, path = tmp_path / "candles", tmp_path / "report.json"
     write_candles(candles, hours=2)
-    options = ("--speed", "30", "--prices", str(candles), "--cycles", "3", "--report", str(path))
-    with UpProcess(tmp_path / "bot", *options) as bot:
-        assert bot.ended() == 0, bot.text
-    report = report_of(path)
+    bot, report = run_cycles(tmp_path / "bot", path, "--speed", "30", "--prices", str(candles), until="filled_orders")
 
-    assert broken(report) == {}
     assert report["prices"] == "recorded"
-    assert report["filled_orders"] > 0
     assert "20250525T09" in bot.text, "the recording begins at 08:00; the first hour is for looking back"
 
 
@@ -228,14 +234,9 @@ def status(data: Path) -> dict:
 
 
 def test_a_dry_run_plans_and_sends_nothing(tmp_path: Path) -> None:
-    data, path = tmp_path / "bot", tmp_path / "report.json"
-    with UpProcess(data, *FAST, "--dry-run", "--cycles", "4", "--report", str(path)) as bot:
-        code = bot.ended()
-    report = report_of(path)
+    _, report = run_cycles(tmp_path / "bot", tmp_path / "report.json", *FAST, "--dry-run", until="orders")
 
-    assert code == 0, bot.text
     assert report["dry_run"] is True
-    assert report["orders"] > 0
     assert report["traded_usd"] == "0"
 
 
