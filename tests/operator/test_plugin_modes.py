@@ -108,7 +108,24 @@ def test_an_api_server_that_does_not_answer_the_patch_does_not_stop_the_second_w
     done = run("halt", "majors")
 
     assert done.exit_code == 0
-    assert "no answer within 0.1 s" in done.stderr
+    assert "spec.mode may be set yet: no answer within 0.1 s" in done.stderr
+
+
+def test_what_ran_out_of_time_is_not_called_unwritten(
+    kubectl: FakeKubectl,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The command in the pod goes on when kubectl is ended: it may be written yet."""
+    monkeypatch.setattr(speaking, "IN_POD_START_S", 0.1)
+    monkeypatch.setattr("tradingbot_operator.plugin.kubectl._GRACE_S", 0.1)
+    kubectl.answers("patch", err=FORBIDDEN, code=1)
+    kubectl.answers("exec", WRITTEN, delay_s=30)
+
+    done = run("halt", "majors", timeout="1")
+
+    assert done.exit_code == 3
+    assert "a person's HALT may be written to Redis yet" in done.stderr
+    assert "NOTHING" not in done.stderr
 
 
 def test_when_neither_way_works_it_says_that_nothing_was_written(kubectl: FakeKubectl) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from tradingbot.domain.errors import Permanent, Temporary
 
 READ_TIMEOUT_S = 10.0
+_TIMED_OUT = 124
 _GRACE_S = 2.0
 """How much longer than its own time-out kubectl may take before it is killed."""
 
@@ -39,6 +40,11 @@ class Answer:
     def ok(self) -> bool:
         """Whether it succeeded."""
         return self.code == 0
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether nothing is known of what it did: it may take effect yet."""
+        return self.code == _TIMED_OUT
 
     @property
     def why(self) -> str:
@@ -84,7 +90,7 @@ class Kubectl:
             feed = None if given is None else given.encode()
             out, err = await asyncio.wait_for(process.communicate(feed), timeout_s + _GRACE_S)
         except TimeoutError:
-            return Answer(code=124, out="", err=f"no answer within {timeout_s:g} s")
+            return Answer(code=_TIMED_OUT, out="", err=f"no answer within {timeout_s:g} s")
         finally:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):

@@ -11,6 +11,7 @@ import asyncio
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tradingbot_operator.drift import stamped
 from tradingbot_operator.plugin.bots import RESOURCE, Resource
 from tradingbot_operator.plugin.kubectl import Kubectl, KubectlFailed
 from tradingbot_operator.render import Context, Manifest, render
-from tradingbot_operator.resource import Bot, parse
+from tradingbot_operator.resource import Bot, InvalidSpec, parse
 from tradingbot_operator.settings import OperatorSettings, load_settings, parse_settings
 
 _UNKNOWN_ADDRESS = f"0x{'0' * 40}"
@@ -94,7 +95,19 @@ def as_in_cluster(body: Mapping[str, Any], live: Resource | None, *, namespace: 
     twin = live["metadata"] if live is not None else {}
     metadata = {**own, "uid": twin.get("uid") or own.get("uid") or "00000000-0000-0000-0000-000000000000"}
     metadata["namespace"] = own.get("namespace") or twin.get("namespace") or namespace or "default"
-    return parse({**body, "metadata": metadata}, strict=True)
+    bot = parse({**body, "metadata": metadata}, strict=True)
+    return replace(bot, generation=_generation(bot, live))
+
+
+def _generation(bot: Bot, live: Resource | None) -> int:
+    """The generation that the spec has, or will have when it is applied."""
+    if live is None:
+        return 1
+    there = int(live["metadata"].get("generation", 0))
+    try:
+        return there if parse(live).spec == bot.spec else there + 1
+    except InvalidSpec:
+        return there + 1
 
 
 async def context_here(kubectl: Kubectl, bot: Bot, live: Resource | None, settings: OperatorSettings) -> Context:

@@ -21,7 +21,7 @@ from tradingbot.domain.modes import Mode
 from tradingbot.runtime.clock import Clock
 from tradingbot_operator.names import CLEAR_BREAKER
 from tradingbot_operator.plugin.bots import RESOURCE, in_monitor
-from tradingbot_operator.plugin.kubectl import Kubectl, KubectlFailed
+from tradingbot_operator.plugin.kubectl import Answer, Kubectl, KubectlFailed
 
 PATCH_TIMEOUT_S = 5.0
 POLL_S = 0.25
@@ -54,6 +54,7 @@ class Speaker:
     timeout_s: float = 30.0
     _began_s: float = field(init=False, default=0.0)
     _written: bool = field(init=False, default=False)
+    """Whether anything was written, or may have been."""
 
     async def restrict(self, mode: Mode, reason: str) -> Result:
         """HALT or REDUCE_ONLY, by both ways; returns when it is acknowledged or time is up."""
@@ -89,7 +90,7 @@ class Speaker:
         else:
             self.complain(f"{self.bot}: a person's restriction, if there is one, could not be lifted: {lifted.why}")
         if generation is None:
-            return Result.NOT_ACKNOWLEDGED if lifted.ok else Result.NOTHING_WRITTEN
+            return Result.NOT_ACKNOWLEDGED if lifted.ok or lifted.timed_out or self._written else Result.NOTHING_WRITTEN
         at_once = lifted.ok and lifted.out.startswith(f"mode {Mode.NORMAL} ")
         if not at_once and not await self._status(generation, until=lambda seen: seen.get("effective") == Mode.NORMAL):
             self.complain(
@@ -111,7 +112,8 @@ class Speaker:
             timeout_s=PATCH_TIMEOUT_S,
         )  # fmt: skip
         if not answer.ok:
-            self.complain(f"{self.bot}: spec.mode could not be set: {answer.why}")
+            self._written |= answer.timed_out
+            self.complain(f"{self.bot}: spec.mode {_could_not(answer, 'be set')}")
             return None
         generation = int(json.loads(answer.out)["metadata"]["generation"])
         self._written = True
@@ -128,7 +130,8 @@ class Speaker:
         answer = await self.kubectl.run(*words, timeout_s=self.timeout_s + IN_POD_START_S)
         # The command says the mode as soon as it is written, and waits after that.
         if not answer.out.startswith("mode "):
-            self.complain(f"{self.bot}: a person's {mode} could not be written to Redis: {answer.why}")
+            self._written |= answer.timed_out
+            self.complain(f"{self.bot}: a person's {mode} {_could_not(answer, 'be written to Redis')}")
             return None
         self._written = True
         if generation is None:
@@ -163,6 +166,11 @@ class Speaker:
         promise = "no order is open" if mode is Mode.HALT else "no order that could grow a position is open"
         self.tell(f"{self.bot}: {mode} acknowledged after {self._took_s():.1f} s, {how}: {promise}, and none can come")
         return Result.DONE
+
+
+def _could_not(answer: Answer, what: str) -> str:
+    """That it failed; or that nobody knows: what ran out of time here may take effect there."""
+    return f"may {what} yet: {answer.why}" if answer.timed_out else f"could not {what}: {answer.why}"
 
 
 def _who() -> str:
