@@ -166,10 +166,12 @@ async def test_the_process_watches_a_real_cluster_and_ends_in_time_at_a_signal(t
     with own_namespace(tmp_path) as namespace:
         settings, port = tmp_path / "settings.yaml", free_port()
         settings.write_text(yaml.safe_dump({"image": "none:1", "operatorNamespace": namespace}))
+        names = {"TRADINGBOT_OPERATOR_SETTINGS": str(settings), "TRADINGBOT_OPERATOR_HTTP_PORT": str(port)}
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tradingbot_operator.main", stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "TRADINGBOT_OPERATOR_SETTINGS": str(settings), "TRADINGBOT_OPERATOR_HTTP_PORT": str(port)},
-        )  # fmt: skip
+            *(sys.executable, "-m", "tradingbot_operator.main"),
+            stderr=asyncio.subprocess.DEVNULL,
+            env={**os.environ, **names},
+        )
         try:
             async with asyncio.timeout(90), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
                 while await _status(client, "/readyz") != 200:
