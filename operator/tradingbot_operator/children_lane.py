@@ -100,7 +100,8 @@ class ChildrenLane:
             self._desk.queue.retry(bot.key, Lane.MODE, LOOK_AGAIN_S)
             return
         memory.at_rest = True
-        self._desk.queue.add(bot.key, Lane.MODE)
+        if state is None or not state.applied:
+            self._desk.queue.add(bot.key, Lane.MODE)
         if step.warning:
             await self._desk.say(bot, "SuspendedUnconfirmed", step.warning, action="Suspend", warning=True)
 

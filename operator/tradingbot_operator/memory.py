@@ -25,6 +25,8 @@ class Memory:
     """The generation that ``mode`` was judged for."""
     view: BusView | None = None
     bus_error: str = ""
+    reached: bool = False
+    """Whether Redis has answered this process once."""
     issued_generation: int = 0
     """The last whose command was counted."""
     restarted_at: datetime | None = None

@@ -46,8 +46,14 @@ class ModeLane:
             await self._obey(bot, memory, self._desk.pods(bot))
         finally:
             self._desk.queue.add(key, Lane.STATUS)
-        if missed or (stops(bot, memory) and not memory.at_rest and memory.mode is not None and memory.mode.applied):
+        if memory.looked and (missed or self._may_rest(bot, memory)):
             self._desk.queue.add(key, Lane.CHILDREN)
+
+    @staticmethod
+    def _may_rest(bot: Bot, memory: Memory) -> bool:
+        """Whether the children's lane has waited for this HALT to take the pods away."""
+        state = memory.mode
+        return stops(bot, memory) and not memory.at_rest and state is not None and bool(state.applied)
 
     async def _obey(self, bot: Bot, memory: Memory, pods: tuple[Pod, ...]) -> None:
         if resting := self._resting(bot, memory, pods):
@@ -61,7 +67,7 @@ class ModeLane:
             memory.view, memory.bus_error = None, str(error)
             self._judge(bot, memory, pods)
             raise
-        memory.view, memory.bus_error = found.view, ""
+        memory.view, memory.bus_error, memory.reached = found.view, "", True
         if found.issued and memory.issued_generation != bot.generation:
             memory.issued_generation = bot.generation
             taken = self._desk.now() - (link.requested_at(bot) or self._desk.now())

@@ -26,6 +26,8 @@ from tradingbot_operator.tenancy import Tenancy
 
 RESTART_GRACE_S: Final = 5
 """Seconds that a silent execution is given to end: the new one cancels what it leaves."""
+FIRST_ANSWER_S: Final = 10.0
+"""Real seconds after its first sight of a bot in which an operator does not yet say that its Redis is unreachable."""
 _GONE: Final = 404
 
 log = structlog.stdlib.get_logger("tradingbot.operator.status")
@@ -117,14 +119,15 @@ class StatusLane:
     def _observe(self, sight: Sight) -> Observation:
         bot, memory = sight.bot, sight.memory
         pods = self._desk.pods(bot)
+        hasty = self._is_hasty(sight)
         return Observation(
             bot=bot,
             now=self._desk.now(),
             pods=pods,
             problems=sight.problems,
-            mode=memory.judged(),
+            mode=None if hasty else memory.judged(),
             view=memory.view,
-            bus_error=memory.bus_error,
+            bus_error="" if hasty else memory.bus_error,
             report=memory.reported(),
             refused=memory.refused,
             at_rest=stops(bot, memory) and not pods,
@@ -132,6 +135,15 @@ class StatusLane:
             weight=memory.weight,
             deletion=memory.deletion,
         )
+
+    def _is_hasty(self, sight: Sight) -> bool:
+        """Whether it is too early to call a Redis unreachable: an operator that has just begun connects to many."""
+        memory = sight.memory
+        left_s = memory.born_s + FIRST_ANSWER_S - self._desk.clock.real_s()
+        if not memory.bus_error or memory.reached or left_s <= 0:
+            return False
+        self._desk.queue.retry(sight.bot.key, Lane.STATUS, left_s)
+        return True
 
 
 async def _all(*steps: Awaitable[None]) -> None:
