@@ -31,7 +31,6 @@ from harness.waiting import eventually
 
 OPEN_ORDERS = 15
 GOAL_P99_MS = 1000.0
-LIFT = 1.003
 FOLLOW_S = 20.0
 
 
@@ -76,8 +75,7 @@ def keep_open(bot: Bot) -> bool:
     """Wait for this minute's orders and lift the prices away from them; whether all stood."""
     with contextlib.suppress(AssertionError):
         eventually(lambda: open_orders(bot) >= OPEN_ORDERS, what="the orders stand", within_s=90, every_s=0.1)
-        for coin in sorted({each.coin for each in bot.exchange.orders() if each.is_open}):
-            bot.exchange.control("price", {"coin": coin, "factor": LIFT})
+        bot.exchange.keep_from_filling([each for each in bot.exchange.orders() if each.is_open])
     return open_orders(bot) >= OPEN_ORDERS
 
 

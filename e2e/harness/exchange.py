@@ -16,6 +16,9 @@ from harness.waiting import eventually
 
 INSIDE = Path(__file__).parent / "inside"
 OPEN = "open"
+CYCLE_MS = 60_000
+YOUNG_MS = 40_000
+"""Orders end 3 s before their cycle: what is done to them must be done before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,8 @@ class Order:
     oid: int
     user: str
     coin: str
+    side: str
+    """B or A, in the venue's words."""
     tif: str
     reduce_only: bool
     placed_ms: int
@@ -46,6 +51,7 @@ class Exchange:
         self._pod = pod
         self._namespace = namespace
         self._lines: dict[int, dict[str, Any]] = {}
+        self._clock_ms = 0
         self._lock = threading.Lock()
 
     # ---------------------------------------------------------------- reading
@@ -88,7 +94,10 @@ class Exchange:
         for text in lines:
             line = json.loads(text)
             with self._lock:
-                self._lines[line["id"]] = line
+                if "now_ms" in line:
+                    self._clock_ms = line["now_ms"]
+                else:
+                    self._lines[line["id"]] = line
 
     # ---------------------------------------------------------------- what it says
 
@@ -129,17 +138,21 @@ class Exchange:
     def wait_for_fills(self, *, within_s: float = 180.0) -> list[dict[str, Any]]:
         return eventually(self.fills, what="orders fill at the exchange", within_s=within_s, every_s=2)
 
-    def wait_for_open_orders(self, at_least: int = 1, *, within_s: float = 180.0) -> list[Order]:
-        """Orders that rest, kept from filling by lifting the prices away from the buys."""
+    def wait_for_open_orders(self, at_least: int = 1, *, within_s: float = 200.0) -> list[Order]:
+        """Orders that rest and will do so for a while: prices are moved away from them, and the cycle is young."""
 
         def look() -> list[Order] | None:
             found = self.open_orders()
-            return found if len(found) >= at_least else None
+            young = self._clock_ms % CYCLE_MS < YOUNG_MS
+            return found if len(found) >= at_least and young and self.keep_from_filling(found) else None
 
-        found = eventually(look, what=f"{at_least} orders rest at the exchange", within_s=within_s, every_s=0.5)
-        for coin in sorted({each.coin for each in found}):
-            self.control("price", {"coin": coin, "factor": 1.002})
-        return found
+        return eventually(look, what=f"{at_least} orders rest at the exchange", within_s=within_s, every_s=0.5)
+
+    def keep_from_filling(self, orders: list[Order]) -> bool:
+        """Move each coin's price away from its orders; whether any of them still stands after that."""
+        for coin, side in sorted({(each.coin, each.side) for each in orders}):
+            self.control("price", {"coin": coin, "factor": 1.002 if side == "B" else 0.998})
+        return bool({each.oid for each in orders} & {each.oid for each in self.open_orders()})
 
     def control(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """What ``/control`` answers inside the pod."""
@@ -159,7 +172,8 @@ class Exchange:
 
     def now_ms(self) -> int:
         """The node's clock, read where the exchange reads it."""
-        return int(self._kubectl.exec(self._pod(), self._namespace, "date", "+%s%3N"))
+        self.read()
+        return self._clock_ms
 
 
 def orders_of(lines: list[dict[str, Any]]) -> list[Order]:
@@ -177,6 +191,7 @@ def _order(versions: list[dict[str, Any]]) -> Order:
         oid=first["oid"],
         user=first["user"],
         coin=first["coin"],
+        side=first["side"],
         tif=first["tif"],
         reduce_only=first["reduceOnly"],
         placed_ms=first["at_ms"],

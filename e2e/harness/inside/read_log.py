@@ -1,4 +1,5 @@
-"""Runs in the paper exchange's pod: print the control log's lines after argv[1] as JSON, and follow it on request."""
+"""Runs in the paper exchange's pod: print the control log's lines after argv[1] and the time as JSON, and follow it
+on request."""
 
 import json
 import sys
@@ -13,7 +14,7 @@ while True:
     for line in lines:
         after = line["id"]
         print(json.dumps(line))
-    sys.stdout.flush()
+    print(json.dumps({"now_ms": time.time_ns() // 1_000_000}), flush=True)
     if not follow:
         break
     time.sleep(0.2)
