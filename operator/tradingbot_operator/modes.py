@@ -119,7 +119,7 @@ def desired_params(bot: Bot) -> Params:
 
 def mode_file(bot: Bot) -> str:
     """The content of execution's mode file: the mode, and of which generation of which resource it is."""
-    return f"{desired_of(bot).mode} {bot.generation} {bot.uid}\n"
+    return f"{desired_of(bot).mode} {bot.generation} {bot.uid}"
 
 
 def command_id(bot: Bot) -> str:
@@ -128,17 +128,18 @@ def command_id(bot: Bot) -> str:
     return f"{bot.uid}:{bot.generation}:{desired.mode}:{desired.cause}"
 
 
-def spec_command(bot: Bot, view: BusView) -> ControlCommand | None:
+def spec_command(bot: Bot, view: BusView, *, execution_present: bool = True) -> ControlCommand | None:
     """What is to be written for the spec's mode; None when it is acknowledged or a newer generation has spoken.
 
     NORMAL is a RESUME of the spec's own source: what the breaker or a person restricts stays.
     """
-    if _superseded(bot, view) or (_written(bot, view) and acknowledged(bot, view)):
+    done = _written(bot, view) and acknowledged(bot, view, execution_present=execution_present)
+    if done or _superseded(bot, view):
         return None
     desired = desired_of(bot)
     return ControlCommand(
         command=_COMMAND_OF[desired.mode],
-        command_id=command_id(bot),
+        command_id=_id_there(bot, view),
         source=ModeSource.SPEC,
         reason=desired.reason,
         issued_by="operator",
@@ -173,10 +174,11 @@ def clear_command(bot: Bot, view: BusView) -> ControlCommand | None:
 def acknowledged(bot: Bot, view: BusView, *, execution_present: bool = True) -> bool:
     """Whether execution has carried the desired mode through, or nothing runs that could break it.
 
-    Without a pod of execution an earlier acknowledged HALT still holds, and what never ran needs none.
+    Without a pod of execution an earlier acknowledged HALT still holds, and what never ran needs none. A pod that has
+    not spoken for this resource yet may be trading by the mode file.
     """
     desired, applied = desired_of(bot), _ours(bot, view)
-    if desired.cause is not Cause.SPEC and (applied is None or not execution_present):
+    if desired.cause is not Cause.SPEC and not execution_present:
         return applied is None or (applied.mode is Mode.HALT and applied.acked_at is not None)
     if applied is None or not _received(bot, view):
         return False
@@ -212,7 +214,11 @@ def verdict(
         ack_s: within this execution must acknowledge a restriction.
     """
     present = execution_started_at is not None
-    state = _unreachable(bot, requested_at) if view is None else _seen(bot, view, requested_at, present=present)
+    state = (
+        _unreachable(bot, requested_at, present=present)
+        if view is None
+        else _seen(bot, view, requested_at, present=present)
+    )
     desired = desired_of(bot)
     if state.applied or state.condition is Reason.SUPERSEDED or desired.mode is Mode.NORMAL or not present:
         return state
@@ -288,9 +294,10 @@ def _applied_sentence(desired: Desired, view: BusView) -> str:
     return f"the spec's {desired.mode} is taken; {applied.source} restricts to {applied.mode}{why}"
 
 
-def _unreachable(bot: Bot, requested_at: datetime | None) -> ModeState:
+def _unreachable(bot: Bot, requested_at: datetime | None, *, present: bool) -> ModeState:
+    """What is known without Redis. A pod of execution may be trading, whatever the status said before."""
     desired, before = desired_of(bot), bot.status.get("mode") or {}
-    rests = bot.spec.suspend and before.get("effective") == Mode.HALT and bool(_rest_proof(before))
+    rests = bot.spec.suspend and not present and before.get("effective") == Mode.HALT and _rest_proof(before)
     if rests:
         return ModeState(
             desired=desired.mode,
@@ -370,7 +377,22 @@ def _received(bot: Bot, view: BusView) -> bool:
 
 
 def _written(bot: Bot, view: BusView) -> bool:
-    return view.spec is not None and view.spec.command_id == command_id(bot)
+    mine = command_id(bot)
+    return view.spec is not None and (view.spec.command_id == mine or view.spec.command_id.startswith(f"{mine}:"))
+
+
+def _id_there(bot: Bot, view: BusView) -> str:
+    """The command's id as it is written, or is to be.
+
+    A bot that loses its account, gets it back and loses it again says HALT twice for one generation. An id counts once
+    in seven days, so that the second names the writing that it replaces.
+    """
+    mine, there = command_id(bot), view.spec
+    if there is None or (there.uid, there.generation) != (bot.uid, bot.generation):
+        return mine
+    if _written(bot, view):
+        return there.command_id
+    return f"{mine}:{there.at.timestamp():.3f}" if there.at else mine
 
 
 def _superseded(bot: Bot, view: BusView) -> bool:

@@ -20,7 +20,9 @@ from support.operator_render import (
     templates,
 )
 from tradingbot.bus.acl import ROLES
+from tradingbot.domain.modes import Mode
 from tradingbot.domain.services import SERVICES
+from tradingbot.execution.mode_reader import FileSaid
 from tradingbot.runtime.process import settings_class
 from tradingbot_operator.names import COMPONENTS, component_of
 from tradingbot_operator.render import KINDS, OPTIONAL_KINDS, context_of, render, secrets
@@ -78,15 +80,16 @@ def test_a_change_that_concerns_execution_alone_restarts_it_alone():
 
 def test_the_mode_file_says_the_specs_mode_and_halt_for_a_bot_that_is_to_stop():
     def mode(spec, **metadata):
-        return find(rendered(spec, **metadata), "ConfigMap", "majors-mode")["data"]
+        said = find(rendered(spec, **metadata), "ConfigMap", "majors-mode")["data"]["mode"]
+        return FileSaid.parse(said).mode
 
     gone = {"deletionTimestamp": "2026-02-18T16:00:00Z"}
-    assert mode({}) == {"mode": "NORMAL"}
-    assert mode({"mode": "REDUCE_ONLY"}) == {"mode": "REDUCE_ONLY"}
-    assert mode({"suspend": True}) == {"mode": "HALT"}
-    assert mode({}, **gone) == {"mode": "HALT"}
-    assert mode({"deletionPolicy": "Flatten"}, **gone) == {"mode": "HALT"}
-    assert mode({"deletionPolicy": "Leave", "mode": "REDUCE_ONLY"}, **gone) == {"mode": "REDUCE_ONLY"}
+    assert mode({}) is Mode.NORMAL
+    assert mode({"mode": "REDUCE_ONLY"}) is Mode.REDUCE_ONLY
+    assert mode({"suspend": True}) is Mode.HALT
+    assert mode({}, **gone) is Mode.HALT
+    assert mode({"deletionPolicy": "Flatten"}, **gone) is Mode.HALT
+    assert mode({"deletionPolicy": "Leave", "mode": "REDUCE_ONLY"}, **gone) is Mode.REDUCE_ONLY
 
 
 @pytest.mark.parametrize("spec", [{}, EVERYTHING, {**EVERYTHING, "dryRun": True}, THEIR_REDIS], ids=str)

@@ -6,14 +6,13 @@ over the bus. The mode lives in a ConfigMap of its own, because a change of it m
 
 from __future__ import annotations
 
-from tradingbot.domain.modes import Mode
 from tradingbot.domain.static import Network, PriceLabel
 from tradingbot_operator import names
+from tradingbot_operator.modes import mode_file
 from tradingbot_operator.render.context import Context
 from tradingbot_operator.render.manifest import Manifest, manifest
 from tradingbot_operator.render.paper import paper_urls
 from tradingbot_operator.resource import Bot
-from tradingbot_operator.spec import DeletionPolicy
 
 MODE_FIELD = "mode"
 
@@ -43,14 +42,8 @@ def config_map(bot: Bot, context: Context) -> Manifest:
 
 
 def mode_config_map(bot: Bot) -> Manifest:
-    """The least restriction that execution starts with while Redis has no word of the spec."""
-    return manifest("ConfigMap", bot, names.mode_config_map(bot.name), data={MODE_FIELD: file_mode(bot).value})
-
-
-def file_mode(bot: Bot) -> Mode:
-    """The spec's mode; HALT for a bot that is to stop."""
-    leaves = bot.deleting and bot.spec.deletion_policy is not DeletionPolicy.LEAVE
-    return Mode.HALT if bot.spec.suspend or leaves else bot.spec.mode
+    """What execution holds itself to while Redis has no word of the spec, or that of an older generation."""
+    return manifest("ConfigMap", bot, names.mode_config_map(bot.name), data={MODE_FIELD: mode_file(bot)})
 
 
 def price_source(bot: Bot) -> PriceLabel:
