@@ -137,11 +137,14 @@ class ChildrenLane:
         memory.weight = await self._tenancy.share_of(bot)
         link = self._links.of(bot)
         try:
-            await link.apply_params(bot)
+            version = await link.apply_params(bot)
             await link.apply_share(memory.weight)
         except BusUnreachable as error:
             memory.bus_error = memory.bus_error or str(error)
             self._desk.queue.retry(bot.key, Lane.CHILDREN, REDIS_RETRY_S)
+            return
+        if memory.view is not None and version not in {None, memory.view.params_version}:
+            self._desk.queue.add(bot.key, Lane.MODE)  # for the status: what was seen of Redis is older
 
     def _notice_pods(self, sight: Sight) -> None:
         """Have the mode looked at when Redis or execution has come or gone."""
