@@ -117,7 +117,7 @@ class BusLink:
         self._bot = bot
         self._note_request(bot)
         self._keep_following(wanted=bot.runs)
-        found = await self._ask(lambda redis: self._apply_mode(redis, bot))
+        found = await self._ask(lambda redis: self._apply_mode(redis, bot, execution_present=execution_present))
         self._keep_looking(found.view.applied, wanted=execution_present and awaited(bot, found.view))
         return found
 
@@ -250,19 +250,23 @@ class BusLink:
 
     # ---------------------------------------------------------------- writing
 
-    async def _apply_mode(self, redis: Redis, bot: Bot) -> ModeView:
+    async def _apply_mode(self, redis: Redis, bot: Bot, *, execution_present: bool) -> ModeView:
         view = await self._look(redis)
+        command = spec_command(bot, view, execution_present=execution_present)
+        entry_id = None if command is None else await self._say(redis, bot, command)
         if clear := clear_command(bot, view):
-            await self._issue(redis, clear)
-        command = spec_command(bot, view)
+            await self._issue(redis, clear)  # after a HALT of the same moment: nothing may start between the two
         if command is None:
             return ModeView(view=view, issued=False, entry_id=None)
+        return ModeView(view=await self._read(redis), issued=True, entry_id=entry_id)
+
+    async def _say(self, redis: Redis, bot: Bot, command: ControlCommand) -> str | None:
         try:
             if desired_params(bot) != params_of(bot.spec):
                 await self._apply_params(redis, bot)  # a deletion flattens: execution must know before it obeys
         finally:
             entry_id = await self._issue(redis, command)
-        return ModeView(view=await self._read(redis), issued=True, entry_id=entry_id)
+        return entry_id
 
     async def _apply_params(self, redis: Redis, bot: Bot) -> int | None:
         view, params = await self._look(redis), desired_params(bot)

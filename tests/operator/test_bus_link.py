@@ -34,6 +34,7 @@ from tradingbot.domain.modes import Mode, ModeSource
 from tradingbot.domain.params import HaltAction
 from tradingbot.runtime.clock import ManualClock
 from tradingbot_operator.bus_link import IDLE_S, LOOK_AT_MOST_S, MAX_IDLE, BusUnreachable, Links
+from tradingbot_operator.modes import desired_of
 from tradingbot_operator.names import CLEAR_BREAKER
 
 NOW_MS = 1_771_430_400_000
@@ -208,6 +209,26 @@ async def test_a_race_of_two_generations_is_won_by_the_newer(bare: Redis, any_se
         await asyncio.gather(*(links.of(bot).apply_mode(bot) for bot in reversed(bots)))
         view = await links.of(bots[-1]).view()
     assert (view.spec_generation, view.effective.mode) == (4, Mode.HALT)
+
+
+async def test_what_is_wanted_twice_of_one_generation_is_said_twice(bare: Redis, any_server: Server) -> None:
+    """So it is with a bot that loses its account, gets it back and loses it again."""
+    await breaker_says(bare, Mode.NORMAL)
+    has_account, has_none = bot_of(), bot_of({"suspend": True})
+    async with links_to(any_server) as links, links_to(any_server) as others:
+        for bot in (has_account, has_none, has_account, has_none):
+            for link in (links.of(bot), others.of(bot), links.of(bot)):
+                view = (await link.apply_mode(bot)).view
+                assert view.effective.mode is desired_of(bot).mode
+    assert [command.command for command in await commands(bare)] == ["RESUME", "HALT", "RESUME", "HALT"]
+
+
+async def test_a_halt_is_written_before_a_latch_is_cleared(bare: Redis, any_server: Server) -> None:
+    await breaker_says(bare, Mode.HALT, latch_id="l-1", command_id="b-1")
+    bot = bot_of({"mode": "HALT"}, annotations={CLEAR_BREAKER: "l-1"})
+    async with links_to(any_server) as links:
+        await links.of(bot).apply_mode(bot)
+    assert [command.command for command in await commands(bare)] == ["HALT", "CLEAR_BREAKER"]
 
 
 async def test_the_annotation_clears_the_latch_that_it_names_once(bare: Redis, any_server: Server) -> None:
@@ -463,7 +484,7 @@ async def test_a_suspended_bot_has_no_task_and_its_connection_is_closed_when_idl
     bot, clock = bot_of({"suspend": True}), ManualClock(NOW_MS)
     async with links_to(any_server, clock=clock) as links:
         link = links.of(bot)
-        await link.apply_mode(bot)
+        await link.apply_mode(bot, execution_present=False)
         assert (link.busy, link.connected) == (False, True)
         await asyncio.sleep(0)
         await clock.advance(IDLE_S * 0.9)
@@ -501,10 +522,10 @@ async def test_many_suspended_bots_hold_few_connections(any_server: Server) -> N
 
         async with links_to(any_server, secrets=Indexed()) as links:
             for bot in bots[:16]:
-                await links.of(bot).apply_mode(bot)
+                await links.of(bot).apply_mode(bot, execution_present=False)
             for bot in bots[16:]:
                 with pytest.raises(BusUnreachable, match="belongs to"):  # only 16 indexes here
-                    await links.of(bot).apply_mode(bot)
+                    await links.of(bot).apply_mode(bot, execution_present=False)
             await asyncio.sleep(0.05)
             clients = [each for each in await admin.client_list() if each["name"] == "operator"]
             assert len(clients) <= MAX_IDLE

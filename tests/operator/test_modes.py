@@ -185,6 +185,14 @@ def test_a_suspended_bot_that_never_ran_is_halted_by_nature() -> None:
     assert (state.effective, state.applied, state.condition) == (Mode.HALT, True, Reason.NOT_RUNNING)
 
 
+def test_a_pod_that_has_not_spoken_for_this_resource_acknowledges_nothing() -> None:
+    bot = bot_of({"suspend": True}, generation=8)
+    for applied in (None, applied_of(bot, Mode.NORMAL, spec_uid=""), applied_of(bot, Mode.HALT, spec_uid="another")):
+        view = view_of_bot(bot, applied=applied)
+        assert not acknowledged(bot, view)
+        assert judged(bot, view, execution_started_at=NOW).applied is False
+
+
 def test_without_a_pod_an_earlier_acknowledged_halt_holds_and_no_other() -> None:
     bot = bot_of({"suspend": True}, generation=8)
     said = applied_of(bot, Mode.HALT, spec_generation=7)
@@ -232,6 +240,7 @@ def test_a_suspended_bots_redis_may_be_at_rest_too_once_the_halt_was_confirmed(
     assert (state.applied, state.condition) == ((True, Reason.NOT_RUNNING) if rests else (None, Reason.UNREACHABLE))
     running = bot_of(HALT, status={"mode": status})
     assert judged(running, None).applied is None
+    assert judged(suspended, None, execution_started_at=NOW).applied is None  # what was so before need not be so now
 
 
 # 10 s and 30 s
