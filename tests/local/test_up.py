@@ -20,6 +20,8 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("whole_bot")]
 
 COINS = ("BTC", "ETH", "SOL", "ADA", "DOGE")
 FAST = ("--speed", "30", "--prices", "synthetic:5")
+STEADY = ("--speed", "10", "--prices", "synthetic:5")
+"""Slow enough for a busy machine to trade in each cycle."""
 RESTING = {"PX_GUARD_BPS": "0"}
 """Orders at the mid rest until something fills or cancels them."""
 
@@ -169,22 +171,21 @@ def wait_cycles(bot: UpProcess, count: int) -> None:
 
 
 def test_without_the_bus_open_orders_are_cancelled_and_the_loop_comes_back(tmp_path: Path) -> None:
-    data, path = tmp_path / "bot", tmp_path / "report.json"
-    arguments = ("--speed", "10", "--prices", "synthetic:5", "--cycles", "6", "--report", str(path))
-    with UpProcess(data, *arguments, environ=RESTING) as bot:
+    data = tmp_path / "bot"
+    with UpProcess(data, *STEADY, environ=RESTING) as bot:
         pid = bot.running.pids["valkey"]
         resting = eventually(lambda: freeze_with_buys_open(bot, pid), what="orders rest while the bus is frozen")
         eventually(lambda: not bot.ask(type="frontendOpenOrders"), what="no order is open while the bus is frozen")
         newest = {each["oid"]: each["status"] for each in bot.log("order")}
         assert {newest[oid] for oid in resting} == {"canceled"}
+        sent = len(placed(bot))
         os.kill(pid, signal.SIGKILL)
         bot.wait_for_restart("valkey", pid)
-        code = bot.ended()
-    report = report_of(path)
+        eventually(lambda: len(placed(bot)) > sent, what="orders after the return of the bus")
+        bot.interrupt()
+        assert bot.ended() == 0, bot.text
 
-    assert broken(report) == {}
-    assert code == 0, bot.text
-    assert report["orders"] > 0
+    run_cycles(data, tmp_path / "report.json", *FAST, until="orders")  # the whole record is judged
 
 
 def freeze_with_buys_open(bot: UpProcess, pid: int) -> list[int]:
@@ -201,10 +202,11 @@ def freeze_with_buys_open(bot: UpProcess, pid: int) -> list[int]:
 
 def test_a_drawdown_beyond_three_percent_halts_by_itself_until_a_person_clears_it(tmp_path: Path) -> None:
     data = tmp_path / "bot"
-    with UpProcess(data, *FAST, environ={"AI_SMOOTH_ALPHA": "1"}) as bot:
-        eventually(lambda: exposure(bot) > 0.08, what="a tenth of the equity is in the market")
+    with UpProcess(data, *STEADY, environ={"AI_SMOOTH_ALPHA": "1", "MAX_NET": "0.4"}) as bot:
+        # However little the market of this hour is liked, half the budget of 0.36 goes to it on average.
+        eventually(lambda: exposure(bot) > 0.06, what="enough of the equity is in the market")
         for coin in COINS:
-            httpx.post(f"{bot.running.paper_url}/control/price", json={"coin": coin, "factor": 0.5}, timeout=60)
+            httpx.post(f"{bot.running.paper_url}/control/price", json={"coin": coin, "factor": 0.3}, timeout=60)
 
         latch = eventually(lambda: latched(data), what="the breaker is latched")
         assert (status(data)["mode"], status(data)["source"]) == ("HALT", "breaker")
