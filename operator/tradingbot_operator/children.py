@@ -18,7 +18,7 @@ from tradingbot.runtime.clock import Clock
 from tradingbot_operator import metrics
 from tradingbot_operator.cache import Cache, Child, ChildId, id_of
 from tradingbot_operator.drift import drifted, stamped
-from tradingbot_operator.kube import WATCHED_CHILDREN, Kube, Manifest, Rejected
+from tradingbot_operator.kube import WATCHED_CHILDREN, Kube, KubeError, Manifest, Rejected
 from tradingbot_operator.names import KIND, LABEL_MANAGED_BY, MANAGED_BY, RENDERED
 from tradingbot_operator.ownership import foreign_fields, left_by_replace
 from tradingbot_operator.resource import Bot
@@ -26,6 +26,9 @@ from tradingbot_operator.resource import Bot
 log = structlog.stdlib.get_logger("tradingbot.operator.children")
 
 _CLAIM: Final = "PersistentVolumeClaim"
+_CONFLICT: Final = 409
+_CONFLICTS: Final = 5
+"""Tries to replace what others write at the same time."""
 _REJECTED_S: Final = 60.0
 """Real seconds in which a manifest that the API server called invalid is not sent again."""
 _FORBIDDEN_S: Final = 10.0
@@ -181,31 +184,43 @@ class Children:
 
     async def _put_right(self, desired: Manifest, child: Child | None) -> Child:
         """Apply, and take away what others have added beside it."""
-        kind = desired["kind"]
+        replaceable = desired["kind"] != _CLAIM
         try:
-            live = await self._counted("apply", kind, self._kube.apply(desired))
+            live = await self._apply(desired)
         except Rejected:
             # What others have added may not go with what is rendered: a second port, where ports then need names.
-            found = (
-                None
-                if child is None or kind == _CLAIM
-                else await self._kube.get(*id_of(desired)[:2], desired["metadata"]["namespace"], id_of(desired).name)
-            )
-            if found is None:
+            if child is None or not replaceable:
                 raise
-            await self._counted("replace", kind, self._kube.replace(_replacement(desired, found)))
-            live = await self._counted("apply", kind, self._kube.apply(desired))
-        if kind != _CLAIM and (_off(desired, _child(live)) or left_by_replace(_managed(live))):
-            live = await self._counted("replace", kind, self._kube.replace(_replacement(desired, live)))
-        if (desired["apiVersion"], kind) in WATCHED_CHILDREN:
+            await self._replace(desired, None)
+            live = await self._apply(desired)
+        if replaceable and (_off(desired, _child(live)) or left_by_replace(_managed(live))):
+            live = await self._replace(desired, live)
+        if (desired["apiVersion"], desired["kind"]) in WATCHED_CHILDREN:
             self._cache.store(live)
         return _child(live)
 
-    @staticmethod
-    async def _counted(verb: str, kind: str, write: Coroutine[None, None, Manifest]) -> Manifest:
-        live = await write
-        metrics.child_writes.labels(kind=kind, verb=verb).inc()
+    async def _apply(self, desired: Manifest) -> Manifest:
+        live = await self._kube.apply(desired)
+        metrics.child_writes.labels(kind=desired["kind"], verb="apply").inc()
         return live
+
+    async def _replace(self, desired: Manifest, live: Manifest | None) -> Manifest:
+        """Put the manifest in the place of the newest; a controller may write the status at the same time."""
+        identity = id_of(desired)
+        for _ in range(_CONFLICTS):
+            found = live or await self._kube.get(*identity[:2], desired["metadata"]["namespace"], identity.name)
+            if found is None:
+                break
+            try:
+                replaced = await self._kube.replace(_replacement(desired, found))
+            except KubeError as error:
+                if error.status != _CONFLICT:
+                    raise
+                live = None
+                continue
+            metrics.child_writes.labels(kind=identity.kind, verb="replace").inc()
+            return replaced
+        raise KubeError(f"{identity} changes faster than it can be replaced", status=_CONFLICT)
 
     def _check_refused(self, bot: Bot, desired: Manifest) -> None:
         refusal = self._refused.get((bot.uid, id_of(desired)))

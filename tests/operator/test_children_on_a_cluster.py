@@ -215,6 +215,30 @@ async def test_the_apply_alone_owns_the_fields_after_a_repair(stand: Stand, bot:
     assert (await live(stand, family[0]) or {})["data"] == {"A": "1"}
 
 
+async def test_a_repair_does_not_wait_because_a_controller_writes_at_the_same_time(
+    stand: Stand, bot: Bot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = small_family(bot)
+    await stand.children.sync(bot, family)
+    await stand.edit("v1", "ConfigMap", f"{bot.name}-config", {"data": {"C": "3"}})
+    await stand.relist.compare([("v1", "ConfigMap")])
+    tries, replace = 0, stand.kube.replace
+
+    async def beaten_once(wanted: Manifest) -> Manifest:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            await stand.edit("v1", "ConfigMap", f"{bot.name}-config", {"metadata": {"annotations": {"theirs": "1"}}})
+        return await replace(wanted)
+
+    monkeypatch.setattr(stand.kube, "replace", beaten_once)
+    report = await stand.children.sync(bot, family)
+    assert (report.errors, len(report.drift), tries) == ((), 1, 2)
+    repaired = await live(stand, family[0]) or {}
+    assert repaired["data"] == {"A": "1", "B": "2"}
+    assert repaired["metadata"]["annotations"]["theirs"] == "1"
+
+
 async def test_an_object_of_someone_else_is_left_alone_and_told(stand: Stand, bot: Bot) -> None:
     family = small_family(bot)
     theirs = copy.deepcopy(family[0]) | {"data": {"theirs": "yes"}}
