@@ -150,6 +150,11 @@ class BusLink:
         """Whether it holds a connection."""
         return self._redis is not None
 
+    async def rest(self) -> None:
+        """Close the connection, unless it has come into use meanwhile."""
+        if not self.busy:
+            await self._disconnect()
+
     async def close(self) -> None:
         """Stop following and close the connection; the link works again when it is used."""
         tasks = [task for task in (self._follower, self._looker) if task is not None]
@@ -431,7 +436,7 @@ class Links:
     def _let_go(self, uid: str | None) -> None:
         if uid is None:
             return
-        task = asyncio.create_task(self._idle.pop(uid).close())
+        task = asyncio.create_task(self._idle.pop(uid).rest())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
