@@ -1,7 +1,7 @@
 """What the operator sees of one bot in its Redis, read at one moment and made of plain values.
 
 Reading is forgiving where a figure is concerned (it is left out) and strict where a mode is: a word that is no mode
-counts as HALT, as it does in execution.
+counts as HALT, as it does in execution. Nothing that is kept in Redis makes it fail: a HALT would wait behind it.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ KEYS: Final = (
     Stream.APPROVED.value,
 )
 """What one look reads."""
+_DIGITS: Final = 18
+_LAST_MS: Final = 253_402_300_799_999
+"""The end of the year 9999."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +147,7 @@ def view_of(reading: Reading) -> BusView:
     params, kept = reading.hash(Key.PARAMS), reading.hash(Key.PARAMS_PERSON)
     applied = reading.hash(Key.APPLIED)
     return BusView(
-        applied=Applied.of(applied) if applied else None,
+        applied=_applied(applied),
         effective=effective_mode(spec=spec, breaker=breaker, person=person),
         spec=_spec(spec),
         breaker=_breaker(breaker),
@@ -162,6 +165,14 @@ def view_of(reading: Reading) -> BusView:
         **_cycle(reading.newest(Stream.APPROVED)),
         **_figures(reading.newest(Stream.SNAPSHOT), reading.hash(_BREAKER_STATE)),
     )
+
+
+def _applied(kept: Mapping[str, str]) -> Applied | None:
+    """What cannot be read acknowledges nothing."""
+    try:
+        return Applied.of(kept) if kept else None
+    except ValueError:
+        return Applied()
 
 
 def _spec(kept: Mapping[str, str]) -> SpecSaid | None:
@@ -216,8 +227,11 @@ def _params(kept: Mapping[str, str]) -> Params | None:
 def _preflight(kept: Mapping[str, str]) -> Preflight | None:
     if "verdict" not in kept:
         return None
-    checks = json.loads(kept.get("checks") or "[]")
-    texts = tuple(f"{each['name']}: {each['text']}" for each in checks if each["verdict"] == kept["verdict"])
+    try:
+        checks = json.loads(kept.get("checks") or "[]")
+        texts = tuple(f"{each['name']}: {each['text']}" for each in checks if each["verdict"] == kept["verdict"])
+    except (KeyError, TypeError, ValueError):
+        texts = ()
     return Preflight(verdict=kept["verdict"], texts=texts, at=_moment(kept.get("at_ms")))
 
 
@@ -245,18 +259,19 @@ def _figures(payload: str | None, breaker_state: Mapping[str, str]) -> dict[str,
 
 def _drawdown(breaker_state: Mapping[str, str], *, deposits_usd: float) -> dict[str, float]:
     """As the risk engine counts it: its peak and its equity are corrected for deposits."""
-    kept = json.loads(breaker_state.get("value") or "{}")
-    peak, equity = kept.get("peak_usd"), kept.get("equity_usd")
-    if peak is None or equity is None:
+    try:
+        kept = json.loads(breaker_state.get("value") or "{}")
+        peak, equity = float(kept["peak_usd"]), float(kept["equity_usd"])
+    except (KeyError, TypeError, ValueError):
         return {}
-    lost, whole = float(peak) - float(equity), float(peak) + deposits_usd
+    lost, whole = peak - equity, peak + deposits_usd
     return {"drawdown": 0.0 if lost <= 0 else lost / whole if whole > lost else 1.0}
 
 
 def _whole(text: str | None) -> int | None:
-    return int(text) if text and text.isdecimal() else None
+    return int(text) if text and text.isdecimal() and len(text) <= _DIGITS else None
 
 
 def _moment(at_ms: str | None) -> datetime | None:
     found = _whole(at_ms)
-    return None if found is None else from_ms(found)
+    return None if found is None or found > _LAST_MS else from_ms(found)

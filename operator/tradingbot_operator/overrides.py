@@ -15,7 +15,10 @@ def overrides_in_force(params: Mapping[str, str], person: Mapping[str, str]) -> 
     """
     if not person.get("values") or person.get("generation") != params.get("generation"):
         return {}
-    values = json.loads(person["values"])
+    try:
+        values = json.loads(person["values"])
+    except ValueError:
+        return {}
     return dict(values) if isinstance(values, dict) else {}
 
 

@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.operator_bus import NOW, NOW_MS, UID
@@ -98,6 +98,28 @@ def test_the_last_cycle_is_the_one_that_the_risk_gate_decided_on() -> None:
 def test_a_payload_that_is_no_message_only_leaves_figures_out(payload: str) -> None:
     view = view_of(reading(snapshot=("1-0", {"p": payload}), approved=("1-0", {"p": payload})))
     assert (view.equity_usd, view.last_cycle_id, view.drawdown) == (None, None, None)
+
+
+_FIELDS = (
+    *("mode", "source", "generation", "uid", "at_ms", "latch_ids", "until_generation", "values", "version", "verdict"),
+    *("checks", "value", "spec_generation", "received_at", "acked_at", "open_orders", "p", "ip_weight"),
+)
+_TEXTS = st.sampled_from(
+    ["", "HALT", "NORMAL", "3", "-1", "x", "[]", "[1]", "{}", "null", '{"peak_usd": "x", "equity_usd": 1}', "9" * 18]
+)
+_HASHES = st.dictionaries(st.sampled_from(_FIELDS), _TEXTS)
+
+
+@settings(max_examples=60)
+@given(st.fixed_dictionaries({key: st.one_of(st.none(), _TEXTS, _HASHES, st.tuples(_TEXTS, _HASHES)) for key in KEYS}))
+def test_nothing_that_redis_may_hold_makes_the_look_fail(held: dict[str, Held]) -> None:
+    view = view_of(Reading(digest="d", held=held))
+    assert view.applied is not None or not isinstance(held[Key.APPLIED], dict) or not held[Key.APPLIED]
+
+
+def test_an_answer_of_execution_that_cannot_be_read_acknowledges_nothing() -> None:
+    view = view_of(reading(applied={"mode": "HALT", "spec_uid": UID, "spec_generation": "?", "acked_at": "1"}))
+    assert view.applied == Applied()
 
 
 def test_what_each_source_said_is_told_apart() -> None:
