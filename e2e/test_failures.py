@@ -74,10 +74,12 @@ def test_a_halt_that_reaches_neither_redis_nor_execution_is_unknown_and_then_obe
     resting.exchange.wait_for_open_orders()
     resting.annotate(PAUSE, "true")
     resting.wait_condition("Paused", within_s=60)
+    killed = [resting.pod("execution"), resting.pod("redis")]
     for kind, component in (("deployment", "execution"), ("statefulset", "redis")):
         name = f"{resting.name}-{component}"
         resting.kubectl("scale", kind, name, "-n", resting.namespace, "--replicas=0")
-        resting.kubectl.kill(resting.pod(component), resting.namespace)
+    for pod in killed:
+        resting.kubectl.kill(pod, resting.namespace)
     eventually(lambda: not {"execution", "redis"} & set(resting.pods_by_component()), what="both are gone", within_s=90)
     resting.patch(mode="HALT")
     resting.wait_condition("ModeApplied", "Unknown", reason="RedisUnreachable", within_s=90)
