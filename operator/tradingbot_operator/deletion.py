@@ -69,10 +69,11 @@ def never_ran(bot: Bot, pods: Iterable[Pod], view: BusView | None) -> bool:
     """Whether nothing of the bot can have an order at the venue.
 
     So it is where execution never said a word, by its Redis or by the status, and no container of it has started; a
-    Redis that never started cannot tell, and need not.
+    Redis that never started cannot tell, and need not. Without a word of the breaker execution holds itself to HALT;
+    one stays in the status when Redis goes, while ``receivedAt`` is about the present generation alone.
     """
     started = {pod.component for pod in pods if pod.started}
-    if _EXECUTION in started or (bot.status.get("mode") or {}).get("receivedAt"):
+    if _EXECUTION in started or bot.status.get("breaker") or (bot.status.get("mode") or {}).get("receivedAt"):
         return False
     return view.applied is None if view is not None else REDIS not in started
 

@@ -18,6 +18,8 @@ from tradingbot_operator.pods import Pod
 from tradingbot_operator.resource import Bot
 
 HALTED = EffectiveMode(mode=Mode.HALT, source=ModeSource.SPEC, reason="deleted")
+TRADED = {"mode": {"desired": "HALT"}, "breaker": {"mode": "NORMAL"}}
+"""The HALT of its deletion was not taken yet, and the node with Redis and execution is gone."""
 RAN = {"mode": {"receivedAt": "2026-02-18T15:00:00Z"}}
 
 
@@ -95,7 +97,12 @@ def test_what_never_ran_goes_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("status", "pods"),
-    [(RAN, ()), ({}, (pod("execution"),)), ({}, (pod("redis"), pod("execution", started=False)))],
+    [
+        (RAN, ()),
+        (TRADED, (pod("redis", started=False),)),
+        ({}, (pod("execution"),)),
+        ({}, (pod("redis"), pod("execution", started=False))),
+    ],
 )
 def test_what_may_have_run_is_waited_for_although_nothing_answers(
     status: dict[str, Any], pods: tuple[Pod, ...]
