@@ -18,7 +18,7 @@ from tradingbot_operator.events import events_of
 from tradingbot_operator.keys import account_of
 from tradingbot_operator.kube import Kube, KubeError
 from tradingbot_operator.modes import RESTART_AGAIN_S
-from tradingbot_operator.names import FINALIZER, LABEL_BOT, LABEL_COMPONENT
+from tradingbot_operator.names import CLEAR_BREAKER, FINALIZER, LABEL_BOT, LABEL_COMPONENT
 from tradingbot_operator.observation import Observation
 from tradingbot_operator.queue import Lane
 from tradingbot_operator.status import FIGURES_S, Status, status_of, urgent
@@ -49,7 +49,7 @@ class StatusLane:
         """
         sight = self._desk.sight(key)
         if sight is not None:
-            await _all(self._let_go(sight), self._restart(sight), self._write(sight))
+            await _all(self._let_go(sight), self._restart(sight), self._take_off(sight), self._write(sight))
 
     async def _let_go(self, sight: Sight) -> None:
         """Take the finalizer from a bot that has stopped, or whose time is up."""
@@ -90,6 +90,15 @@ class StatusLane:
         if names:
             log.warning("execution_restarted", bot=bot.key, pods=names, why=state.why)
             await self._desk.say(bot, "ExecutionRestarted", state.why, action="Restart", warning=True)
+
+    async def _take_off(self, sight: Sight) -> None:
+        """Take the annotation off whose latch is not there (any more): a drawdown that only restricts has the same id
+        each time, so that an annotation that stays would lift that limit for ever."""
+        bot, view = sight.bot, sight.memory.view
+        named = bot.annotations.get(CLEAR_BREAKER)
+        if named is None or view is None or view.breaker is None or named.strip() in view.breaker.latch_ids:
+            return
+        self._desk.cache.store(await self._kube.patch_metadata(bot, annotations={CLEAR_BREAKER: None}))
 
     async def _write(self, sight: Sight) -> None:
         """Tell what changed and write the status, unless only figures changed and they were written a moment ago."""

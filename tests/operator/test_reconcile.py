@@ -261,6 +261,12 @@ async def test_a_latched_breaker_is_told_with_the_command_that_clears_it(world: 
         await world.until(cleared)
         await calm_breaker(world.redis)
         await world.until(lambda: world.kube.events("BreakerCleared"), flow_s=1.0)
+        # Left there, it would clear the next latch of that name too.
+        await world.until(lambda: "tradingbot.dev/clear-breaker" not in world.bot().annotations)
+        commands = await world.redis.xlen("ctl.commands")
+        await breaker_says(world.redis, Mode.REDUCE_ONLY, latch_id="drawdown-7", command_id="again")
+        await world.until(lambda: world.status()["mode"]["effective"] == "REDUCE_ONLY", flow_s=1.0)
+        assert await world.redis.xlen("ctl.commands") == commands
 
 
 async def test_a_secret_that_a_pod_misses_is_made_again(world: World, execution: Execution) -> None:

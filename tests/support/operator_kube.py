@@ -132,8 +132,9 @@ class FakeKube:
         metadata = dict(live["metadata"])
         if finalizers is not None:
             metadata["finalizers"] = list(finalizers)
-        for name, value in (annotations or {}).items():
-            metadata["annotations"] = {**(metadata.get("annotations") or {}), name: value}
+        if annotations:
+            kept = {**(metadata.get("annotations") or {}), **annotations}
+            metadata["annotations"] = {name: value for name, value in kept.items() if value is not None}
         self.writes.append(Write("patch_metadata", KIND, bot.name, metadata.get("finalizers")))
         body = {**live, "metadata": metadata}
         if "deletionTimestamp" in metadata and not metadata.get("finalizers"):
