@@ -137,8 +137,15 @@ def test_what_render_gives_may_be_applied_watched_and_pruned() -> None:
     (role,) = roles_in(manifests, "alpha")
     for api_version, kind in KINDS:
         group = api_version.rpartition("/")[0]
-        for verb in ("get", "list", "watch", "create", "update", "patch", "delete"):
+        more = () if kind == "PersistentVolumeClaim" else ("update", "delete")
+        for verb in ("get", "list", "watch", "create", "patch", *more):
             assert may(role, verb, group, PLURALS[api_version, kind]), (verb, kind)
+
+
+def test_neither_a_volume_nor_a_secret_can_be_deleted_or_replaced() -> None:
+    (role,) = roles_in(rendered(watch={"namespaces": ["alpha"]}), "alpha")
+    for resource in ("persistentvolumeclaims", "secrets"):
+        assert not [verb for verb in ("update", "delete", "deletecollection") if may(role, verb, "", resource)]
 
 
 def test_no_right_reaches_what_the_operator_has_no_business_with() -> None:

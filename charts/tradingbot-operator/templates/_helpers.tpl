@@ -62,8 +62,12 @@ capabilities: {drop: [ALL]}
   resources: [deployments, statefulsets]
   verbs: [get, list, watch, create, update, patch, delete]
 - apiGroups: [""]
-  resources: [configmaps, services, serviceaccounts, persistentvolumeclaims]
+  resources: [configmaps, services, serviceaccounts]
   verbs: [get, list, watch, create, update, patch, delete]
+# Volumes are never deleted by the operator: the cluster takes them when their bot is gone.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create, update, patch, delete]
@@ -81,7 +85,7 @@ capabilities: {drop: [ALL]}
 # Secrets are written blind: what they hold is derived, so nothing has to be read back.
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [create, delete]
+  verbs: [create]
 {{- with .Values.redis.urlSecretNames }}
 - apiGroups: [""]
   resources: [secrets]
