@@ -20,8 +20,6 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("whole_bot")]
 
 COINS = ("BTC", "ETH", "SOL", "ADA", "DOGE")
 FAST = ("--speed", "30", "--prices", "synthetic:5")
-STEADY = ("--speed", "10", "--prices", "synthetic:5")
-"""Slow enough for a busy machine to trade in each cycle."""
 RESTING = {"PX_GUARD_BPS": "0"}
 """Orders at the mid rest until something fills or cancels them."""
 
@@ -81,8 +79,15 @@ def test_recorded_candles_are_traded_on_with_their_own_dates(tmp_path: Path) -> 
     assert "20250525T09" in bot.text, "the recording begins at 08:00; the first hour is for looking back"
 
 
-def write_candles(folder: Path, *, hours: int) -> None:
-    """Recorded candles: a CSV a coin, from 2025-05-25 08:00 UTC on."""
+def rising(tmp_path: Path, *, speed: int) -> tuple[str, ...]:
+    """A market that the baseline likes at every hour of the day; how much it likes a synthetic one depends on when."""
+    candles = tmp_path / "rising"
+    write_candles(candles, hours=6, drift=1.0004)
+    return ("--speed", str(speed), "--prices", str(candles))
+
+
+def write_candles(folder: Path, *, hours: int, drift: float = 1.0) -> None:
+    """Recorded candles: a CSV a coin, from 2025-05-25 08:00 UTC on, that rise by a factor each minute."""
     folder.mkdir()
     start_ms = 1_748_160_000_000
     source = SyntheticPrices(seed=11, symbols=COINS)
@@ -90,15 +95,17 @@ def write_candles(folder: Path, *, hours: int) -> None:
         with (folder / f"{coin}_1m.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["timestamp_ms", "open", "high", "low", "close", "volume"])
-            for each in source.candles(coin, start_ms, start_ms + hours * 3_600_000):
-                writer.writerow([each.t_ms, each.open, each.high, each.low, each.close, each.volume])
+            for minute, each in enumerate(source.candles(coin, start_ms, start_ms + hours * 3_600_000)):
+                now, then = drift**minute, drift ** (minute + 1)
+                prices = (each.open * now, each.high * then, each.low * now, each.close * then)
+                writer.writerow([each.t_ms, *prices, each.volume])
 
 
 def test_ctrl_c_cancels_what_is_open_and_leaves_nothing_running(tmp_path: Path) -> None:
-    data = tmp_path / "bot"
-    with UpProcess(data, *FAST, environ=RESTING) as bot:
+    data, market = tmp_path / "bot", rising(tmp_path, speed=30)
+    with UpProcess(data, *market, environ=RESTING) as bot:
         bot.wait_for_orders(open_now=True)
-        refused = UpProcess(data, *FAST)
+        refused = UpProcess(data, *market)
         assert refused.ended() == 2
         assert "a bot already runs on this data folder" in refused.text
 
@@ -120,7 +127,7 @@ def open_orders_kept(data: Path) -> list[str]:
 
 def test_every_part_that_is_killed_comes_back_and_the_invariants_hold(tmp_path: Path) -> None:
     data, path = tmp_path / "bot", tmp_path / "report.json"
-    with UpProcess(data, "--speed", "15", "--prices", "synthetic:5", "--cycles", "12", "--report", str(path)) as bot:
+    with UpProcess(data, *rising(tmp_path, speed=15), "--cycles", "12", "--report", str(path)) as bot:
         bot.wait_for_orders()
         for name in (*SERVICES, "paper"):
             pid = bot.running.pids[name]
@@ -137,7 +144,7 @@ def test_every_part_that_is_killed_comes_back_and_the_invariants_hold(tmp_path: 
 
 def test_halt_cancels_what_is_open_and_nothing_follows_until_resume(tmp_path: Path) -> None:
     data = tmp_path / "bot"
-    with UpProcess(data, *FAST, environ=RESTING) as bot:
+    with UpProcess(data, *rising(tmp_path, speed=30), environ=RESTING) as bot:
         bot.wait_for_orders(open_now=True)
 
         halted = command("ctl", "halt", "a test", data_dir=data)
@@ -166,13 +173,13 @@ def placed(bot: UpProcess) -> list[dict]:
 
 def wait_cycles(bot: UpProcess, count: int) -> None:
     """Until so many further cycles were approved."""
-    lines = bot.text.count("prices SYNTHETIC")
-    eventually(lambda: bot.text.count("prices SYNTHETIC") >= lines + count, what=f"{count} cycles go by")
+    lines = bot.text.count("prices RECORDED")
+    eventually(lambda: bot.text.count("prices RECORDED") >= lines + count, what=f"{count} cycles go by")
 
 
 def test_without_the_bus_open_orders_are_cancelled_and_the_loop_comes_back(tmp_path: Path) -> None:
-    data = tmp_path / "bot"
-    with UpProcess(data, *STEADY, environ=RESTING) as bot:
+    data, market = tmp_path / "bot", rising(tmp_path, speed=10)
+    with UpProcess(data, *market, environ=RESTING) as bot:
         pid = bot.running.pids["valkey"]
         resting = eventually(lambda: freeze_with_buys_open(bot, pid), what="orders rest while the bus is frozen")
         eventually(lambda: not bot.ask(type="frontendOpenOrders"), what="no order is open while the bus is frozen")
@@ -185,7 +192,7 @@ def test_without_the_bus_open_orders_are_cancelled_and_the_loop_comes_back(tmp_p
         bot.interrupt()
         assert bot.ended() == 0, bot.text
 
-    run_cycles(data, tmp_path / "report.json", *FAST, until="orders")  # the whole record is judged
+    run_cycles(data, tmp_path / "report.json", *market, until="orders")  # the whole record is judged
 
 
 def freeze_with_buys_open(bot: UpProcess, pid: int) -> list[int]:
@@ -202,11 +209,10 @@ def freeze_with_buys_open(bot: UpProcess, pid: int) -> list[int]:
 
 def test_a_drawdown_beyond_three_percent_halts_by_itself_until_a_person_clears_it(tmp_path: Path) -> None:
     data = tmp_path / "bot"
-    with UpProcess(data, *STEADY, environ={"AI_SMOOTH_ALPHA": "1", "MAX_NET": "0.4"}) as bot:
-        # However little the market of this hour is liked, half the budget of 0.36 goes to it on average.
-        eventually(lambda: exposure(bot) > 0.06, what="enough of the equity is in the market")
+    with UpProcess(data, *rising(tmp_path, speed=10), environ={"AI_SMOOTH_ALPHA": "1"}) as bot:
+        eventually(lambda: exposure(bot) > 0.08, what="a tenth of the equity is in the market")
         for coin in COINS:
-            httpx.post(f"{bot.running.paper_url}/control/price", json={"coin": coin, "factor": 0.3}, timeout=60)
+            httpx.post(f"{bot.running.paper_url}/control/price", json={"coin": coin, "factor": 0.5}, timeout=60)
 
         latch = eventually(lambda: latched(data), what="the breaker is latched")
         assert (status(data)["mode"], status(data)["source"]) == ("HALT", "breaker")
@@ -236,7 +242,8 @@ def status(data: Path) -> dict:
 
 
 def test_a_dry_run_plans_and_sends_nothing(tmp_path: Path) -> None:
-    _, report = run_cycles(tmp_path / "bot", tmp_path / "report.json", *FAST, "--dry-run", until="orders")
+    market = rising(tmp_path, speed=30)
+    _, report = run_cycles(tmp_path / "bot", tmp_path / "report.json", *market, "--dry-run", until="orders")
 
     assert report["dry_run"] is True
     assert report["traded_usd"] == "0"
