@@ -133,9 +133,11 @@ def _mode(seen: Observation) -> ModeStatus | None:
 
 def _answers(state: ModeState) -> bool:
     """Whether execution's stamps are about what is desired now, and not about what it was told before."""
-    if state.applied or state.received_at is None or state.requested_at is None:
-        return bool(state.applied)
-    return state.received_at >= state.requested_at
+    if state.applied:
+        return True
+    if state.effective is None or state.received_at is None or state.requested_at is None:
+        return False
+    return state.effective.rank >= state.desired.rank and state.received_at >= state.requested_at
 
 
 def _breaker(seen: Observation) -> BreakerStatus | None:

@@ -67,11 +67,13 @@ async def test_quick_changes_of_the_mode_end_in_the_last(world: World, execution
         for mode in ("REDUCE_ONLY", "NORMAL", "REDUCE_ONLY", "HALT"):
             world.patch(mode=mode)
             await asyncio.sleep(0)
-        await world.until(lambda: world.status()["mode"].get("ackedAt") and world.status()["mode"]["desired"] == "HALT")
+
+        def told() -> list[str]:
+            return [each["note"] for each in world.kube.events("ModeApplied")]
+
+        await world.until(lambda: any(note.startswith("HALT: received after ") for note in told()))
         assert (await world.spec_mode())["generation"] == "5"
-        told = world.kube.events("ModeApplied")
-        assert told
-        assert told[-1]["note"].startswith("HALT: received after ")
+        await world.until(lambda: world.status()["mode"]["effective"] == "HALT")
 
 
 BROKEN = {
