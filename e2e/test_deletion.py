@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from harness import namespaces
@@ -10,14 +12,16 @@ from harness.specs import EXAMPLE, merged
 from harness.venue import Venue, Wallet
 from harness.waiting import eventually, throughout
 
-FLATTENED, LEFT = Wallet(), Wallet()
+FLATTENED, LEFT, STUCK = Wallet(), Wallet(), Wallet()
+PAUSE = "tradingbot.dev/pause"
+DEADLINE_S = 20
 GTC = {"orderTif": "Gtc", "priceGuardBps": 50}
 
 
 @pytest.fixture(scope="module")
 def venue(kubectl) -> Venue:
     """An exchange whose log outlives the bots."""
-    found = Venue(kubectl, namespaces.create(kubectl, "venue"), [FLATTENED, LEFT])
+    found = Venue(kubectl, namespaces.create(kubectl, "venue"), [FLATTENED, LEFT, STUCK])
     found.start()
     return found
 
@@ -90,23 +94,40 @@ def test_without_an_operator_a_bot_waits_and_then_goes_with_its_orders_cancelled
     assert_nothing_is_left(resting)
 
 
-def test_flatten_closes_the_positions_before_the_bot_goes(venue, operator, namespace):
-    bot = trader(venue, namespace, FLATTENED, "flattened", deletionPolicy="Flatten", execution=GTC)
+@pytest.fixture(scope="module")
+def flattened(venue, operator, namespace) -> Bot:
+    """A bot that buys at once, and is to close what it has when it is deleted."""
+    return trader(venue, namespace, FLATTENED, "flattened", deletionPolicy="Flatten", execution=GTC)
+
+
+def test_a_second_bot_on_the_same_account_is_refused(venue, flattened, namespace):
+    flattened.wait_ready()
+    second = trader(venue, namespace, FLATTENED, "second")
+    found = second.wait_condition("AccountInUse", within_s=60)
+    assert "flattened" in found["message"]
+    assert second.pods() == []
+    second.delete()
+    second.wait_gone(within_s=60)
+
+
+def test_flatten_closes_the_positions_before_the_bot_goes(venue, flattened):
     eventually(lambda: positions_of(venue, FLATTENED), what="it has positions", within_s=300, every_s=2)
-    bot.delete()
-    bot.wait_gone(within_s=240)
+    flattened.delete()
+    flattened.wait_gone(within_s=240)
     assert positions_of(venue, FLATTENED) == {}
     orders = orders_of(venue, FLATTENED)
     assert [each for each in orders if each.is_open] == []
     assert any(each.reduce_only for each in orders)
-    assert_nothing_is_left(bot)
+    assert_nothing_is_left(flattened)
 
 
 def test_leave_goes_at_once_without_an_operator_and_touches_nothing(venue, operator, namespace):
     bot = trader(venue, namespace, LEFT, "left", deletionPolicy="Leave")
-    eventually(
-        lambda: [each for each in orders_of(venue, LEFT) if each.is_open], what="orders rest", within_s=300, every_s=1
-    )
+
+    def resting() -> set[int]:
+        return {each.oid for each in orders_of(venue, LEFT) if each.is_open}
+
+    eventually(resting, what="orders rest", within_s=300, every_s=1)
     assert not bot.seen()["metadata"].get("finalizers")
     operator.scale(0)
     try:
@@ -117,14 +138,30 @@ def test_leave_goes_at_once_without_an_operator_and_touches_nothing(venue, opera
         operator.scale(1)
 
 
-def test_a_bot_whose_redis_is_broken_goes_at_its_deadline_and_says_so(operator, namespace):
-    bot = Bot(operator.kubectl, "broken", namespace)
-    change = {
-        "suspend": True,
-        "deletionDeadlineSeconds": 10,
-        "redis": {"storage": None, "urlSecretRef": {"name": "none"}},
-    }
-    bot.create(merged(EXAMPLE, change))
+def test_a_bot_whose_redis_is_broken_goes_at_its_deadline_and_says_so(venue, operator, namespace):
+    bot = trader(venue, namespace, STUCK, "stuck", deletionDeadlineSeconds=DEADLINE_S)
+    bot.wait_ready()
+    bot.annotate(PAUSE, "true")
+    bot.wait_condition("Paused", within_s=60)
+    killed = bot.pod("redis")
+    bot.kubectl("scale", "statefulset", "stuck-redis", "-n", namespace, "--replicas=0")
+    bot.kubectl.kill(killed, namespace)
+    asked_s = time.monotonic()
+    bot.delete()
+    bot.wait_gone(within_s=120)
+    assert time.monotonic() - asked_s >= DEADLINE_S - 1
+    told = eventually(
+        lambda: [each for each in bot.events() if each["type"] == "Warning" and "have passed" in each["note"]],
+        what="a warning tells that the deadline has passed",
+        within_s=30,
+    )
+    assert "may still be open" in told[0]["note"] or "were open" in told[0]["note"]
+    assert_nothing_is_left(bot)
+
+
+def test_a_bot_that_never_ran_goes_at_once(operator, namespace):
+    bot = Bot(operator.kubectl, "never-ran", namespace)
+    bot.create(merged(EXAMPLE, {"suspend": True, "redis": {"storage": None, "urlSecretRef": {"name": "none"}}}))
     bot.wait_condition("SpecValid", within_s=60)
     bot.delete()
     bot.wait_gone(within_s=60)

@@ -85,6 +85,7 @@ class Exchange:
             process.terminate()
             process.wait(timeout=10)
             reader.join(timeout=10)
+            process.stdout.close()
 
     def _last_id(self) -> int:
         with self._lock:
