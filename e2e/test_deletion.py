@@ -61,15 +61,13 @@ def assert_nothing_is_left(bot: Bot) -> None:
 
 def test_cancel_orders_cancels_and_confirms_before_the_bot_goes(majors):
     """The exchange goes with its bot: its log is read along until the end."""
-    majors.patch(deletionPolicy="CancelOrders", execution={"orderTif": "Alo", "slices": 3, "sliceIntervalSeconds": 0})
     majors.wait_ready()
-    since_ms = majors.exchange.now_ms()
+    majors.exchange.read()
     with majors.exchange.followed():
         majors.delete()
         majors.wait_gone()
     assert [each for each in majors.exchange.orders() if each.is_open] == []
     assert_nothing_is_left(majors)
-    assert since_ms
 
 
 def test_without_an_operator_a_bot_waits_and_then_goes_with_its_orders_cancelled(operator, resting):
