@@ -189,7 +189,7 @@ class BusLink:
 
     async def _with_redis(self, question: Callable[[Redis], Awaitable[AnswerT]]) -> AnswerT:
         try:
-            redis = self._redis = self._redis or await self._connect()
+            redis = self._redis or await self._connect()
             with bus_errors():
                 return await question(redis)
         except (BusError, UrlError, IdentityMismatch) as error:
@@ -203,7 +203,9 @@ class BusLink:
 
     async def _connect(self) -> Redis:
         url = await self._links.urls.url_of(self._bot)
-        return connect(url, client_name=_CLIENT_NAME, timeout_s=TIMEOUT_S)
+        if self._redis is None:  # two lanes may ask at once, and one connection would be lost
+            self._redis = connect(url, client_name=_CLIENT_NAME, timeout_s=TIMEOUT_S)
+        return self._redis
 
     async def _disconnect(self) -> None:
         redis, self._redis = self._redis, None
