@@ -87,7 +87,7 @@ class UrlSource:
         try:
             secret = await self._kube.get("v1", "Secret", bot.namespace, ref.name)
         except Permanent as error:
-            text = f"the operator may not read {where}: add it to the chart's value redisUrlSecrets ({error})"
+            text = f"the operator may not read {where}: add it to the chart's value redis.urlSecretNames ({error})"
             raise UrlError(text, reason="SecretForbidden") from error
         if secret is None:
             raise UrlError(f"{where} is not there: create it", reason="SecretMissing")

@@ -237,7 +237,7 @@ class RedisSpec(SpecModel):
     url_secret_ref: UrlRef | None = None
     """The Secret with the URL of a Redis of yours, instead of one of the bot's own. Only one bot may use one database
     of it. Cannot be added or removed later; the operator's chart must allow it to read this one Secret
-    (`redisUrlSecrets`)."""
+    (`redis.urlSecretNames`)."""
     accept_weak_durability: bool = False
     """Trade on mainnet although Redis may lose its last writes in a crash (appendfsync is not always)."""
 
