@@ -77,11 +77,6 @@ class WorkQueue:
         """Have the key looked at after so many real seconds, unless something wakes it before."""
         self._lanes[lane].later(key, after_s)
 
-    def forget(self, key: str) -> None:
-        """Drop what is planned for a key that is no more; what is being worked on ends by itself."""
-        for lane in self._lanes.values():
-            lane.forget(key)
-
     def depth(self, lane: Lane) -> int:
         """Keys that wait for a worker."""
         return self._lanes[lane].depth
@@ -102,11 +97,13 @@ class WorkQueue:
 
 
 class _LaneQueue:
-    """One lane. A key waits in ``_ready`` (in order), has a job in ``_jobs``, or is planned in ``_due``."""
+    """One lane. A key waits in ``_ready`` or ``_doubtful``, has a job in ``_jobs``, or is planned in ``_due``."""
 
     def __init__(self, lane: Lane, clock: Clock, ids: Ids, limits: LaneLimits) -> None:
         self._lane, self._clock, self._ids, self._limits = lane, clock, ids, limits
         self._ready: dict[str, None] = {}
+        self._doubtful: dict[str, None] = {}
+        """Those that failed last time: many that wait for a server that is away hold up no other."""
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._begun: set[str] = set()
         """Those whose job may have looked already: what comes now, it may not have seen."""
@@ -127,11 +124,11 @@ class _LaneQueue:
 
     @property
     def depth(self) -> int:
-        return len(self._ready)
+        return len(self._ready) + len(self._doubtful)
 
     @property
     def idle(self) -> bool:
-        return not self._ready and not self._jobs
+        return not self.depth and not self._jobs
 
     @property
     def oldest_dirty_s(self) -> float:
@@ -145,18 +142,11 @@ class _LaneQueue:
 
     def later(self, key: str, after_s: float) -> None:
         due_s = self._clock.real_s() + max(0.0, after_s)
-        if key in self._ready or key in self._again or self._due.get(key, due_s + 1) <= due_s:
+        if key in self._line(key) or key in self._again or self._due.get(key, due_s + 1) <= due_s:
             return
         self._due[key] = due_s
         heapq.heappush(self._heap, (due_s, key))
         self._set_alarm()
-
-    def forget(self, key: str) -> None:
-        self._ready.pop(key, None)
-        self._again.discard(key)
-        self._due.pop(key, None)
-        self._failures.pop(key, None)
-        self._dirty_since.pop(key, None)
 
     async def run(self, handler: Handler) -> None:
         async with asyncio.TaskGroup() as group:
@@ -174,7 +164,11 @@ class _LaneQueue:
         if key in self._begun:
             self._again.add(key)
         elif key not in self._jobs:
-            self._ready[key] = None
+            self._line(key)[key] = None
+
+    def _line(self, key: str) -> dict[str, None]:
+        """Where the key waits; that changes only while it is worked on."""
+        return self._doubtful if key in self._failures else self._ready
 
     def _set_alarm(self) -> None:
         """Wake at the earliest that is planned."""
@@ -205,9 +199,9 @@ class _LaneQueue:
     def _start(self) -> None:
         if self._group is None or self._handler is None:
             return
-        while self._ready and len(self._jobs) < self._limits.workers:
-            key = next(iter(self._ready))
-            del self._ready[key]
+        while (line := self._ready or self._doubtful) and len(self._jobs) < self._limits.workers:
+            key = next(iter(line))
+            del line[key]
             self._jobs[key] = self._group.create_task(self._work(key, self._handler), name=f"{self._lane} {key}")
 
     async def _work(self, key: str, handler: Handler) -> None:
@@ -216,6 +210,12 @@ class _LaneQueue:
         try:
             await handler(key)
         except TradingBotError as error:
+            self._failed(key, error)
+        except asyncio.CancelledError as error:
+            if self._handler is None:
+                raise
+            # Not by us: what the job awaited was cancelled by another, and its key is still to be looked at.
+            log.warning("reconcile_cancelled", lane=self._lane, key=key)
             self._failed(key, error)
         except Exception as error:
             # A fault of ours in one bot's work must not end the process, and with it another bot's HALT.
@@ -230,7 +230,7 @@ class _LaneQueue:
             if key in self._again:
                 self._again.discard(key)
                 self._due.pop(key, None)
-                self._ready[key] = None
+                self._line(key)[key] = None
             self._start()
 
     def _succeeded(self, key: str, started_s: float) -> None:
@@ -242,7 +242,7 @@ class _LaneQueue:
         else:
             self._dirty_since.pop(key, None)
 
-    def _failed(self, key: str, error: Exception) -> None:
+    def _failed(self, key: str, error: BaseException) -> None:
         metrics.reconcile_errors.labels(lane=self._lane, kind=type(error).__name__).inc()
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         self._dirty_since.setdefault(key, self._clock.real_s())
@@ -251,7 +251,7 @@ class _LaneQueue:
             log.warning("reconcile_failed", lane=self._lane, key=key, error=str(error), retry_s=round(delay_s, 2))
         self.later(key, delay_s)
 
-    def _backoff_s(self, failures: int, error: Exception) -> float:
+    def _backoff_s(self, failures: int, error: BaseException) -> float:
         """Doubling, within bounds, less up to a half of jitter; never less than the error asks for."""
         doubled_s = self._limits.first_backoff_s * 2.0 ** min(failures - 1, 30)
         jittered_s = min(self._limits.longest_backoff_s, doubled_s) * self._ids.uniform(0.5, 1.0)

@@ -29,7 +29,7 @@ class Bench:
     begun: list[tuple[Lane, str]] = field(default_factory=list)
     running: list[tuple[Lane, str]] = field(default_factory=list)
     together: int = 0
-    errors: dict[str, Exception] = field(default_factory=dict)
+    errors: dict[str, BaseException] = field(default_factory=dict)
     held: dict[str, asyncio.Event] = field(default_factory=dict)
 
     def handler(self, lane: Lane) -> Callable:
@@ -207,14 +207,34 @@ async def test_a_look_planned_while_the_key_is_worked_on_is_not_lost(bench: Benc
     assert bench.times("a/b", Lane.MODE) == 2
 
 
-async def test_a_key_that_is_forgotten_is_not_looked_at_again(bench: Bench) -> None:
-    bench.errors["a/b"] = Temporary("no")
-    bench.queue.add("a/b", Lane.CHILDREN)
+async def test_a_job_that_another_cancelled_is_tried_again(bench: Bench) -> None:
+    bench.errors["a/b"] = asyncio.CancelledError()
+    bench.queue.add("a/b", Lane.MODE)
     await bench.settle()
-    bench.queue.forget("a/b")
-    await bench.wait(100.0)
-    assert bench.times("a/b") == 1
-    assert bench.queue.oldest_dirty_s(Lane.CHILDREN) == 0.0
+    assert bench.times("a/b", Lane.MODE) == 1
+    del bench.errors["a/b"]
+    await bench.wait(1.0)
+    assert bench.times("a/b", Lane.MODE) == 2
+    assert bench.queue.oldest_dirty_s(Lane.MODE) == 0.0
+
+
+async def test_what_failed_last_time_goes_after_what_did_not(bench: Bench) -> None:
+    broken = [f"a/{number}" for number in range(6)]
+    bench.errors.update(dict.fromkeys(broken, Temporary("Redis is away")))
+    for key in broken:
+        bench.queue.add(key, Lane.MODE)
+    await bench.settle()
+    gates = [bench.hold(key) for key in broken]
+    bench.begun.clear()
+    for key in broken:
+        bench.queue.add(key, Lane.MODE)
+    bench.queue.add("a/healthy", Lane.MODE)
+    await bench.settle()
+    assert bench.queue.depth(Lane.MODE) == 5
+    for gate in gates:
+        gate.set()
+    await bench.settle()
+    assert [key for _, key in bench.begun] == [*broken[:2], "a/healthy", *broken[2:]]
 
 
 async def test_the_age_of_what_is_not_done_counts_from_the_first_event(bench: Bench) -> None:
