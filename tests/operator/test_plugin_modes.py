@@ -72,6 +72,26 @@ def test_the_operators_word_is_enough_where_the_monitor_is_gone(kubectl: FakeKub
     assert "not found" in done.stderr
 
 
+def at_rest(*, generation: int) -> dict[str, Any]:
+    """A suspended bot, of which nothing runs that could take a mode."""
+    said = {"type": "ModeApplied", "status": "True", "reason": "NotRunning", "observedGeneration": generation}
+    return resource() | {"status": {"mode": {"effective": "HALT", "generation": 3}, "conditions": [said]}}
+
+
+def test_a_suspended_bot_is_halted_as_soon_as_the_operator_says_that_nothing_runs(kubectl: FakeKubectl) -> None:
+    kubectl.answers("patch", resource())
+    kubectl.answers("exec", err=GONE, code=1)
+    kubectl.answers("get", at_rest(generation=4))
+    assert run("halt", "majors", timeout="5").exit_code == 0
+
+
+def test_that_nothing_ran_before_the_patch_is_no_acknowledgement(kubectl: FakeKubectl) -> None:
+    kubectl.answers("patch", resource())
+    kubectl.answers("exec", err=GONE, code=1)
+    kubectl.answers("get", at_rest(generation=3))
+    assert run("halt", "majors", timeout="2").exit_code == 3
+
+
 def test_a_monitor_that_hangs_holds_nothing_back(kubectl: FakeKubectl) -> None:
     kubectl.answers("patch", resource())
     kubectl.answers("exec", ACKED, delay_s=50)

@@ -110,7 +110,7 @@ Equity     9690.12 USD  gross 0.3200  net 0.1800  drawdown 0.0310
 Last cycle 20261122T2058Z, 2m ago
 
 Mode          HALT by breaker: drawdown of 3.1 %
-  desired     NORMAL (Redis holds generation 4; the resource is at 5)
+  desired     NORMAL (Redis holds generation 4; the resource is at 5: all here is older; does the operator run?)
   stamps      requested 1m30s ago, received +0.2 s, cancelled +0.5 s, acknowledged +0.8 s
   open orders 0
 Breaker       HALT: drawdown of 3.1 %; clear it: kubectl annotate tb majors tradingbot.dev/clear-breaker=drawdown-7
@@ -336,12 +336,20 @@ def test_diff_says_when_it_could_not_be_told(kubectl: FakeKubectl, tmp_path: Pat
     assert "could not be reached" in done.stderr
 
 
-def test_the_settings_are_those_of_the_one_operator_that_can_be_seen(kubectl: FakeKubectl) -> None:
+def test_the_settings_are_those_of_the_operator_that_watches_the_namespace(kubectl: FakeKubectl) -> None:
     settings = {"metadata": {"name": "op", "namespace": "sys"}, "data": {"settings.yaml": yaml.safe_dump(SETTINGS)}}
     listed = kubectl.answers("get configmaps --all-namespaces", {"items": [settings]})
 
     assert "image: tradingbot:1" in (done := run("render", "-f", str(ROOT / "examples/testnet.yaml"))).stdout
     assert "settings: sys/op" in done.stderr
+    elsewhere = {"metadata": {"name": "op", "namespace": "far"}, "data": dict(settings["data"])}
+    elsewhere["data"]["settings.yaml"] = yaml.safe_dump({**SETTINGS, "image": "far:1", "namespaces": ["far"]})
+    near = {"metadata": {"name": "op", "namespace": "near"}, "data": dict(settings["data"])}
+    near["data"]["settings.yaml"] = yaml.safe_dump({**SETTINGS, "image": "near:1", "namespaces": ["desk"]})
+    kubectl.says(listed, {"items": [elsewhere, near]})
+    done = run("render", "-f", str(ROOT / "examples/testnet.yaml"), "-n", "desk")
+    assert "image: near:1" in done.stdout
+    assert "settings: near/op" in done.stderr
     kubectl.says(listed, {"items": [settings, settings]})
     assert "name the operator's with --settings" in run("render", "-f", str(ROOT / "examples/testnet.yaml")).stderr
 

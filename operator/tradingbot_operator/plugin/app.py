@@ -220,11 +220,11 @@ def render(filename: File, *, settings: Settings = None, namespace: Namespace = 
 
     async def work() -> int:
         kubectl = Kubectl(context=context, namespace=namespace)
-        in_force, source = await made.operator_settings(kubectl, settings)
-        _complain(f"# the operator's settings: {source}")
         for body in made.read_resources(filename):
             live = await made.live_twin(kubectl, body)
             bot = made.as_in_cluster(body, live, namespace=namespace)
+            in_force, source = await made.operator_settings(kubectl, settings, namespace=bot.namespace)
+            _complain(f"# {bot.name}: the operator's settings: {source}")
             typer.echo(
                 made.as_yaml(made.rendered(bot, await made.context_here(kubectl, bot, live, in_force))), nl=False
             )
@@ -247,12 +247,12 @@ def diff(filename: File, *, settings: Settings = None, namespace: Namespace = No
 
     async def work() -> int:
         kubectl = Kubectl(context=context, namespace=namespace)
-        in_force, source = await made.operator_settings(kubectl, settings)
-        _complain(f"# the operator's settings: {source}")
         code = 0
         for body in made.read_resources(filename):
             live = await made.live_twin(kubectl, body)
             bot = made.as_in_cluster(body, live, namespace=namespace)
+            in_force, source = await made.operator_settings(kubectl, settings, namespace=bot.namespace)
+            _complain(f"# {bot.name}: the operator's settings: {source}")
             wanted = made.rendered(bot, await made.context_here(kubectl, bot, live, in_force))
             own = await _difference(kubectl, made.as_yaml((made.bare(body, bot),)))
             code = max(code, own, await _difference(kubectl, made.as_yaml(wanted), *_AS_THE_OPERATOR))

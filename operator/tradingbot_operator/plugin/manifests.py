@@ -57,8 +57,9 @@ def read_resources(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-async def operator_settings(kubectl: Kubectl, path: Path | None) -> tuple[OperatorSettings, str]:
-    """The operator's settings and where they come from: a file, else the one operator that can be seen, else none."""
+async def operator_settings(kubectl: Kubectl, path: Path | None, *, namespace: str) -> tuple[OperatorSettings, str]:
+    """The operator's settings and where they come from: a file, else the operator that watches the namespace, else the
+    only one that can be seen, else none."""
     if path is not None:
         return load_settings(path), str(path)
     try:
@@ -66,12 +67,14 @@ async def operator_settings(kubectl: Kubectl, path: Path | None) -> tuple[Operat
     except KubectlFailed:
         maps = []
     found = [each for each in maps if _SETTINGS_FIELD in (each.get("data") or {})]
-    if len(found) != 1:
-        return parse_settings(dict(_UNSAID)), "defaults (name the operator's with --settings)"
-    metadata = found[0]["metadata"]
-    return parse_settings(
-        yaml.safe_load(found[0]["data"][_SETTINGS_FIELD])
-    ), f"{metadata['namespace']}/{metadata['name']}"
+    read = [(parse_settings(yaml.safe_load(each["data"][_SETTINGS_FIELD])), each["metadata"]) for each in found]
+    watching = [each for each in read if namespace in each[0].watched] or read
+    if len(watching) != 1:
+        return parse_settings(
+            dict(_UNSAID)
+        ), "defaults, so images and namespaces are wrong (name the operator's with --settings)"
+    settings, metadata = watching[0]
+    return settings, f"{metadata['namespace']}/{metadata['name']}"
 
 
 async def live_twin(kubectl: Kubectl, body: Resource) -> Resource | None:

@@ -95,7 +95,7 @@ class Speaker:
         if not at_once and not await self._status(generation, until=lambda seen: seen.get("effective") == Mode.NORMAL):
             self.complain(
                 f"{self.bot}: not NORMAL after {self._took_s():.0f} s: `kubectl tradingbot status {self.bot}` says who "
-                f"restricts it; a breaker's latch is cleared by the annotation {CLEAR_BREAKER}"
+                f"restricts it or that it is suspended; a breaker's latch is cleared by the annotation {CLEAR_BREAKER}"
             )
             return Result.NOT_ACKNOWLEDGED
         self.tell(f"{self.bot}: NORMAL is in force after {self._took_s():.1f} s")
@@ -145,14 +145,20 @@ class Speaker:
             effective = seen.get("effective")
             return effective is not None and Mode(effective).rank >= mode.rank and bool(seen.get("ackedAt"))
 
-        return "says the operator" if await self._status(generation, until=obeyed) else None
+        return "says the operator" if await self._status(generation, until=obeyed, at_rest=True) else None
 
-    async def _status(self, generation: int, *, until: Callable[[Mapping[str, Any]], bool]) -> bool:
-        """Whether in time the spec's word of this generation is in Redis and ``until`` holds of ``status.mode``."""
+    async def _status(
+        self, generation: int, *, until: Callable[[Mapping[str, Any]], bool], at_rest: bool = False
+    ) -> bool:
+        """Whether in time the spec's word of this generation is in Redis and ``until`` holds of ``status.mode``; with
+        ``at_rest`` also whether the operator says of this generation that nothing runs."""
         while self._took_s() < self.timeout_s:
             with suppress(KubectlFailed):
-                seen = ((await self.kubectl.read("get", RESOURCE, self.bot)).get("status") or {}).get("mode") or {}
+                status = (await self.kubectl.read("get", RESOURCE, self.bot)).get("status") or {}
+                seen = status.get("mode") or {}
                 if (seen.get("generation") or 0) >= generation and until(seen):
+                    return True
+                if at_rest and _nothing_runs(status, generation):
                     return True
             await self.clock.sleep_real(POLL_S)
         return False
@@ -166,6 +172,17 @@ class Speaker:
         promise = "no order is open" if mode is Mode.HALT else "no order that could grow a position is open"
         self.tell(f"{self.bot}: {mode} acknowledged after {self._took_s():.1f} s, {how}: {promise}, and none can come")
         return Result.DONE
+
+
+def _nothing_runs(status: Mapping[str, Any], generation: int) -> bool:
+    """Whether the bot is suspended and at rest: no pod of it could take a mode, or send an order."""
+    said = [each for each in status.get("conditions") or [] if each.get("type") == "ModeApplied"]
+    return any(
+        each.get("status") == "True"
+        and each.get("reason") == "NotRunning"
+        and (each.get("observedGeneration") or 0) >= generation
+        for each in said
+    )
 
 
 def _could_not(answer: Answer, what: str) -> str:

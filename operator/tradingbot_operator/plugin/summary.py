@@ -160,7 +160,7 @@ def _behind(bot: Resource, mode: Mapping[str, Any]) -> str:
     wanted, there = bot["metadata"].get("generation", 0), mode.get("generation")
     if there is None or there >= wanted:
         return ""
-    return f" (Redis holds generation {there}; the resource is at {wanted})"
+    return f" (Redis holds generation {there}; the resource is at {wanted}: all here is older; does the operator run?)"
 
 
 def _stamps(mode: Mapping[str, Any], now: datetime) -> str:
