@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from support.servers import Server
+from tradingbot.bus.acl import acl_rules
 from tradingbot.bus.client import connect
 from tradingbot.bus.control import Applied
 from tradingbot.bus.library import load_library
@@ -101,6 +102,19 @@ def test_a_parameter_that_cannot_be_is_refused_and_nothing_is_written(
     done = run("ctl", "set", name, value)
 
     assert why in str(done.exception)
+    assert commands(valkey_server) == []
+
+
+def test_beside_the_monitor_a_parameter_is_refused_in_words(
+    valkey_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with valkey_server.admin() as admin:
+        admin.execute_command("ACL", "SETUSER", "monitor", *acl_rules("monitor"), ">secret")
+        monkeypatch.setenv("REDIS_URL", f"redis://monitor:secret@127.0.0.1:{valkey_server.port}/0")
+        done = run("ctl", "set", "risk.max_gross", "0.3")
+        admin.execute_command("ACL", "DELUSER", "monitor")
+
+    assert "set it in the resource" in str(done.exception)
     assert commands(valkey_server) == []
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
+from redis.exceptions import NoPermissionError
 
 from tradingbot.bus.client import BLOCK_MS
 from tradingbot.bus.control import Applied, issue, read_applied, read_modes
@@ -193,6 +194,10 @@ async def _set(name: str, value: str, data_dir: Path | None, env_file: Path | No
             raise BadInput("\n".join(f"{name}: {each['msg']}; was {value!r}" for each in error.errors())) from None
         except ValueError as error:
             raise BadInput(str(error)) from None
+        except NoPermissionError:
+            raise BadInput(
+                f"{name}: set it in the resource; in a cluster the operator alone writes parameters"
+            ) from None
         await _issue(access, _command(Command.SET, values={name: value}))
         typer.echo(f"{name} = {value} from the next cycle on (parameters {after.label})")
 
