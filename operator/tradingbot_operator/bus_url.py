@@ -34,7 +34,7 @@ class UrlError(Permanent):
 class Passwords(Protocol):
     """What derives the passwords (``keys.MasterKey``)."""
 
-    def password(self, bot_id: str, user: str) -> str: ...
+    def password(self, namespace: str, bot_id: str, user: str) -> str: ...
 
 
 class Reads(Protocol):
@@ -65,7 +65,8 @@ class UrlSource:
         """
         if bot.spec.redis.url_secret_ref is None:
             host, port = self._address(bot)
-            return SecretStr(f"redis://{OPERATOR}:{self._passwords.password(bot.bot_id, OPERATOR)}@{host}:{port}/0")
+            password = self._passwords.password(bot.namespace, bot.bot_id, OPERATOR)
+            return SecretStr(f"redis://{OPERATOR}:{password}@{host}:{port}/0")
         if bot.uid not in self._kept:
             self._kept[bot.uid] = await self._read(bot)
         return self._kept[bot.uid]

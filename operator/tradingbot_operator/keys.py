@@ -1,8 +1,10 @@
 """What is derived from the operator's master key: passwords of the bus and the paper exchange's wallets.
 
 Derived secrets are known again after a restart without reading any Secret, and one that was deleted is made again with
-the same content. Every derivation is HMAC-SHA256 over a domain, a purpose and the bot's id, so that no two purposes
-can ever meet in one value. The master key is the only thing worth stealing here: it is never shown.
+the same content. Every derivation is HMAC-SHA256 over a domain, a purpose, the bot's namespace and its id, so that no
+two purposes can ever meet in one value. The namespace, because a spec may name any id to adopt: who may make a bot in
+one namespace is not to be given what belongs to a bot in another. The master key is the only thing worth stealing
+here: it is never shown.
 """
 
 from __future__ import annotations
@@ -71,27 +73,28 @@ class MasterKey:
         """As the Secret holds it."""
         return SecretStr(self._key.hex())
 
-    def password(self, bot_id: str, user: str) -> str:
+    def password(self, namespace: str, bot_id: str, user: str) -> str:
         """The password of a user of the bot's Redis: 64 hex digits."""
-        return self._derive("redis-password", bot_id, user).hex()
+        return self._derive("redis-password", namespace, bot_id, user).hex()
 
-    def paper_agent_key(self, bot_id: str) -> SecretStr:
+    def paper_agent_key(self, namespace: str, bot_id: str) -> SecretStr:
         """The private key that signs the bot's orders on its paper exchange: 0x and 64 hex digits."""
-        return SecretStr(f"0x{self._agent_scalar(bot_id):064x}")
+        return SecretStr(f"0x{self._agent_scalar(namespace, bot_id):064x}")
 
-    def paper_agent_address(self, bot_id: str) -> str:
+    def paper_agent_address(self, namespace: str, bot_id: str) -> str:
         """The address of `paper_agent_key`, lower case."""
-        point = coincurve.PublicKey.from_secret(self._agent_scalar(bot_id).to_bytes(_BYTES, "big"))
+        scalar = self._agent_scalar(namespace, bot_id)
+        point = coincurve.PublicKey.from_secret(scalar.to_bytes(_BYTES, "big"))
         digest = keccak.new(digest_bits=256, data=point.format(compressed=False)[1:]).digest()
         return f"0x{digest[-20:].hex()}"
 
-    def paper_account(self, bot_id: str) -> str:
+    def paper_account(self, namespace: str, bot_id: str) -> str:
         """The account that the bot trades on its paper exchange; nobody has its key, as on a real venue we have not."""
-        return f"0x{self._derive('paper-account', bot_id)[-20:].hex()}"
+        return f"0x{self._derive('paper-account', namespace, bot_id)[-20:].hex()}"
 
-    def _agent_scalar(self, bot_id: str) -> int:
+    def _agent_scalar(self, namespace: str, bot_id: str) -> int:
         # The bias of this modulus is below 2^-127; without it one bot in 2^128 could not start.
-        return int.from_bytes(self._derive("paper-agent", bot_id), "big") % (_ORDER - 1) + 1
+        return int.from_bytes(self._derive("paper-agent", namespace, bot_id), "big") % (_ORDER - 1) + 1
 
     def _derive(self, purpose: str, *parts: str) -> bytes:
         # Each part is preceded by its length, so that ("a", "bc") and ("ab", "c") differ.
@@ -107,6 +110,6 @@ def account_of(bot: Bot, master: MasterKey) -> str | None:
     """
     exchange = bot.spec.exchange
     if exchange.network == "paper":
-        return master.paper_account(bot.bot_id)
+        return master.paper_account(bot.namespace, bot.bot_id)
     named = exchange.vault_address or exchange.account_address
     return named.lower() if named else None

@@ -76,7 +76,7 @@ async def test_an_empty_redis_gets_library_identity_and_mode(bare: Redis, any_se
     assert json.loads(await bare.get(Key.IDENTITY)) == {
         "bot_id": UID,
         "network": "paper",
-        "account": MASTER.paper_account(UID),
+        "account": MASTER.paper_account("trading", UID),
     }
     assert await bare.hget(Key.SERVER, "appendfsync")
     [command] = await commands(bare)
@@ -355,12 +355,12 @@ async def test_a_wrong_password_is_told_apart_from_an_outage_and_never_shown(bar
         with pytest.raises(BusUnreachable, match="master key") as caught:
             await links.of(bot).view()
     assert caught.value.reason == "RedisRefused"
-    assert MASTER.password(UID, "operator") not in str(caught.value)
+    assert MASTER.password("trading", UID, "operator") not in str(caught.value)
 
 
 async def test_a_user_without_the_operators_rights_is_told_so(bare: Redis, any_server: Server) -> None:
     await bare.execute_command(
-        "ACL", "SETUSER", "operator", "reset", "on", "+ping", f">{MASTER.password(UID, 'operator')}"
+        "ACL", "SETUSER", "operator", "reset", "on", "+ping", f">{MASTER.password('trading', UID, 'operator')}"
     )
     bot = bot_of()
     async with links_to(any_server) as links:

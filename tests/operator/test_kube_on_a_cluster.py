@@ -147,7 +147,11 @@ async def test_an_event_can_be_read_with_the_resource(stand: Stand, bot: Bot) ->
 async def test_two_operators_that_start_at_once_use_one_master_key(stand: Stand, namespace: str) -> None:
     first, second = await asyncio.gather(master_key(stand.kube, namespace), master_key(stand.kube, namespace))
     third = await master_key(stand.kube, namespace)
-    assert first.password("id", "execution") == second.password("id", "execution") == third.password("id", "execution")
+    assert (
+        first.password("ns", "id", "execution")
+        == second.password("ns", "id", "execution")
+        == third.password("ns", "id", "execution")
+    )
     secret = await stand.kube.get("v1", "Secret", namespace, "tradingbot-operator-master")
     assert secret is not None
     assert secret["immutable"] is True, "another key would lock every bot out of its Redis"

@@ -102,7 +102,7 @@ def test_a_services_settings_take_the_environment_that_its_pod_is_given(spec, se
     declared = settings_class(service).names().values()
     if "HL_PRIVATE_KEY_FILE" in environ:
         key = tmp_path / "private-key"
-        key.write_text(MASTER.paper_agent_key(UID).get_secret_value())
+        key.write_text(MASTER.paper_agent_key("bots", UID).get_secret_value())
         key.chmod(0o440)
         environ["HL_PRIVATE_KEY_FILE"] = str(key)
 
@@ -153,8 +153,8 @@ def test_each_service_is_given_its_own_redis_user_and_no_other():
 
 def test_what_is_applied_holds_no_secret(manifests):
     text = json.dumps(manifests)
-    held = [MASTER.password(bot_id, role) for role in ROLES for bot_id in (UID, EVERYTHING["redis"]["adopt"])]
-    held += [MASTER.paper_agent_key(UID).get_secret_value()[2:], MASTER.text().get_secret_value()]
+    held = [MASTER.password("bots", bot_id, role) for role in ROLES for bot_id in (UID, EVERYTHING["redis"]["adopt"])]
+    held += [MASTER.paper_agent_key("bots", UID).get_secret_value()[2:], MASTER.text().get_secret_value()]
     assert not [each for each in held if each in text]
     assert not of_kind(manifests, "Secret")
 
@@ -164,7 +164,7 @@ def test_the_bus_secret_has_a_url_for_every_user_but_the_operator():
     assert set(made) == {"majors-bus", "majors-paper-agent"}
     urls = made["majors-bus"]["stringData"]
     assert set(urls) == set(ROLES) - {"operator"}
-    password = MASTER.password(UID, "execution")
+    password = MASTER.password("bots", UID, "execution")
     assert urls["execution"] == f"redis://execution:{password}@majors-redis.bots.svc:6379/0"
 
 
@@ -274,8 +274,8 @@ def test_off_paper_nothing_is_sent_unless_it_is_asked_for():
 
 def test_the_paper_exchange_knows_the_account_and_the_wallet_that_signs_for_it():
     arguments = container(templates(rendered())["paper"])["args"]
-    assert f"--account={MASTER.paper_account(UID)}" in arguments
-    assert f"--agent={MASTER.paper_agent_address(UID)}" in arguments
+    assert f"--account={MASTER.paper_account('bots', UID)}" in arguments
+    assert f"--agent={MASTER.paper_agent_address('bots', UID)}" in arguments
     assert "--start-equity-usd=10000" in arguments
 
 
@@ -307,5 +307,5 @@ def test_rendering_is_pure():
 
 def test_the_context_never_shows_the_master_key_or_a_password():
     text = repr(context_of(bot(), SETTINGS, MASTER))
-    assert MASTER.password(UID, "execution") not in text
+    assert MASTER.password("bots", UID, "execution") not in text
     assert MASTER.text().get_secret_value() not in text

@@ -80,9 +80,9 @@ def answers(port):
 
 def test_every_user_gets_in_with_its_derived_password_and_no_other(server):
     for role in ROLES:
-        with client(server, role, MASTER.password(UID, role)) as user:
+        with client(server, role, MASTER.password("bots", UID, role)) as user:
             assert user.ping()
-        stranger = client(server, role, MASTER.password("another-bot", role))
+        stranger = client(server, role, MASTER.password("bots", "another-bot", role))
         with stranger, pytest.raises(redis.exceptions.AuthenticationError):
             stranger.ping()
 
@@ -93,7 +93,7 @@ def test_nobody_gets_in_without_a_user(server):
 
 
 async def test_what_one_commit_wrote_is_there_after_a_crash_all_of_it(process):
-    url = SecretStr(f"redis://operator:{MASTER.password(UID, 'operator')}@127.0.0.1:{process.port}/0")
+    url = SecretStr(f"redis://operator:{MASTER.password('bots', UID, 'operator')}@127.0.0.1:{process.port}/0")
     halt = ControlCommand(
         command=Command.HALT, command_id="one", source=ModeSource.SPEC, reason="test", uid=UID, generation=7
     )
@@ -117,7 +117,7 @@ def test_the_probes_user_may_ping_and_nothing_else(server, command):
 
 
 def test_every_write_is_on_disk_before_it_is_answered_and_none_is_evicted(server):
-    with client(server, "operator", MASTER.password(UID, "operator")) as operator:
+    with client(server, "operator", MASTER.password("bots", UID, "operator")) as operator:
         told = {
             name: operator.config_get(name)[name] for name in ("appendonly", "appendfsync", "maxmemory-policy", "save")
         }

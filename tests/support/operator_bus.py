@@ -99,7 +99,7 @@ async def links_to(
 async def add_users(redis: Redis, bot: Bot) -> None:
     """The bot's Redis users, as the operator renders them."""
     for role in ROLES:
-        password = MASTER.password(bot.bot_id, role)
+        password = MASTER.password(bot.namespace, bot.bot_id, role)
         await redis.execute_command("ACL", "SETUSER", role, *acl_rules(role), f">{password}")
 
 

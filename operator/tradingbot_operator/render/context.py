@@ -33,9 +33,10 @@ def context_of(bot: Bot, settings: OperatorSettings, master: MasterKey, *, at_re
     return Context(
         settings=settings,
         account=account_of(bot, master),
-        agent_address=master.paper_agent_address(bot.bot_id) if bot.network is Network.PAPER else None,
+        agent_address=(master.paper_agent_address(bot.namespace, bot.bot_id) if bot.network is Network.PAPER else None),
         password_hashes={
-            user: hashlib.sha256(master.password(bot.bot_id, user).encode()).hexdigest() for user in ROLES
+            user: hashlib.sha256(master.password(bot.namespace, bot.bot_id, user).encode()).hexdigest()
+            for user in ROLES
         },
         at_rest=at_rest,
     )

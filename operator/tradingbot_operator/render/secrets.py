@@ -23,7 +23,7 @@ def secrets(bot: Bot, master: MasterKey) -> tuple[Manifest, ...]:
         urls = {role: bus_url(bot, master, role) for role in ROLES if role != OPERATOR}
         made.append(_secret(bot, names.bus_secret(bot.name), urls, component=names.REDIS))
     if bot.network is Network.PAPER:
-        key = {KEY_FIELD: master.paper_agent_key(bot.bot_id).get_secret_value()}
+        key = {KEY_FIELD: master.paper_agent_key(bot.namespace, bot.bot_id).get_secret_value()}
         made.append(_secret(bot, names.paper_agent_secret(bot.name), key, component=names.PAPER))
     return tuple(made)
 
@@ -31,7 +31,7 @@ def secrets(bot: Bot, master: MasterKey) -> tuple[Manifest, ...]:
 def bus_url(bot: Bot, master: MasterKey, user: str) -> str:
     """The address of the bot's own Redis for one of its users; holds a password."""
     host = f"{names.child(bot.name, names.REDIS)}.{bot.namespace}.svc"
-    return f"redis://{user}:{master.password(bot.bot_id, user)}@{host}:{PORT}/0"
+    return f"redis://{user}:{master.password(bot.namespace, bot.bot_id, user)}@{host}:{PORT}/0"
 
 
 def _secret(bot: Bot, name: str, fields: Mapping[str, str], *, component: str) -> Manifest:
