@@ -70,6 +70,19 @@ async def test_the_same_command_twice_is_one(any_redis: Redis) -> None:
     assert await any_redis.hget(Key.MODE_PERSON, "mode") == "NORMAL"
 
 
+@pytest.mark.parametrize("source", [ModeSource.SPEC, ModeSource.PERSON])
+async def test_a_command_whose_mode_key_was_deleted_writes_it_again(any_redis: Redis, source: ModeSource) -> None:
+    await breaker_says(any_redis, Mode.NORMAL)
+    command = said(Command.HALT, source, uid="u", generation=1)
+    first = await send(any_redis, command)
+    await any_redis.delete(Key.MODE_SPEC, Key.MODE_PERSON)
+    again = await send(any_redis, command)
+    assert again != first
+    assert (await read_modes(any_redis)).mode is Mode.HALT
+    assert await send(any_redis, command) == again, "once is enough"
+    assert await any_redis.xlen(Stream.COMMANDS) == 2
+
+
 async def test_resume_lifts_its_own_source_only(any_redis: Redis) -> None:
     await breaker_says(any_redis, Mode.REDUCE_ONLY)
     await send(any_redis, said(Command.HALT, ModeSource.SPEC, uid="u", generation=1))

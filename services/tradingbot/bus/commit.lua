@@ -402,16 +402,18 @@ end
 
 -- keys: ctl.commands, the command's marker, and for HALT, REDUCE_ONLY, RESUME the source's mode key;
 -- args: bound of the stream, life of the marker in ms, payload, generation, uid, then the mode key's fields.
--- Answers {'DONE', entry id} or {'STALE', the generation that is there}.
+-- Answers {'DONE', entry id} or {'STALE', the generation that is there}. The same again changes nothing while the
+-- source's key is there.
 local function control(keys, argv)
     local known = redis.call('GET', keys[2])
-    if known then
+    local mode_key = keys[3]
+    -- A mode key that somebody deleted is written again: a HALT that its marker alone remembers halts nobody.
+    if known and (not mode_key or type_of(mode_key) ~= 'none') then
         return { 'DONE', known }
     end
     need_type(keys[1], 'stream')
     need_right('XADD', keys[1], '*', 'p', '')
     need_right('SET', keys[2], '')
-    local mode_key = keys[3]
     if mode_key then
         need_size(mode_key, #argv)
         need_type(mode_key, 'hash')

@@ -38,7 +38,8 @@ async def read_modes(redis: Redis, *, file_mode: Mode | None = None) -> Effectiv
 
 
 async def issue(redis: Redis, command: ControlCommand, *, now_ms: int, bot_id: str) -> str:
-    """Write a command and, for a mode, the key of its source in one call; the same command id again changes nothing.
+    """Write a command and, for a mode, the key of its source in one call; the same command id again changes nothing,
+    unless the key of its source is gone.
 
     Returns the entry's id in ctl.commands.
 
