@@ -31,6 +31,8 @@ class Memory:
     """The last whose command was counted."""
     restarted_at: datetime | None = None
     """When this process last deleted execution's pod."""
+    restarts: int = 0
+    """How often it has done so since execution last obeyed."""
 
     looked: bool = False
     """Whether the children's lane has come to an end once, well or badly."""
@@ -44,8 +46,8 @@ class Memory:
     """When the API server is next asked whether the bot still holds its account."""
     weight: int | None = None
     """Its share of the venue's request weight a minute."""
-    pods: frozenset[tuple[str, bool]] = frozenset()
-    """(name, whether it is ready) of the pods of Redis and execution when they were last looked at."""
+    pods: frozenset[tuple[str, bool, bool]] = frozenset()
+    """(name, ready, started) of the pods of Redis and execution when they were last looked at."""
     secrets_due_s: float | None = None
     """When its Secrets are next created where they are missing; None before the first look."""
     secrets_asked_s: float = 0.0

@@ -79,17 +79,22 @@ class ModeLane:
     def _judge(self, bot: Bot, memory: Memory, pods: tuple[Pod, ...]) -> None:
         state = self._verdict(bot, memory, pods, memory.view)
         memory.mode, memory.mode_generation = state, bot.generation
+        if state.applied:
+            memory.restarts = 0
         if state.look_again_s is not None:
             self._desk.queue.retry(bot.key, Lane.MODE, state.look_again_s)
 
     def _verdict(self, bot: Bot, memory: Memory, pods: tuple[Pod, ...], view: BusView | None) -> ModeState:
+        executions = of_component(pods, EXECUTION)
         return verdict(
             bot,
             view,
             now=self._desk.now(),
             requested_at=_asked_before(bot) or self._links.of(bot).requested_at(bot),
-            execution_started_at=max((pod.created_at for pod in of_component(pods, EXECUTION)), default=None),
+            execution_started_at=max((pod.created_at for pod in executions), default=None),
+            execution_ran=any(pod.started and not pod.deleting for pod in executions),
             restarted_at=memory.restarted_at,
+            restarts=memory.restarts,
             receive_s=self._desk.settings.mode_receive_seconds,
             ack_s=self._desk.settings.mode_ack_seconds,
         )

@@ -25,7 +25,9 @@ from tradingbot_operator.spec import DeletionPolicy
 RECEIVE_S: Final = 10.0
 ACK_S: Final = 30.0
 RESTART_AGAIN_S: Final = 60.0
-"""Real seconds between two deletions of execution's pod: a start must have its time."""
+"""Real seconds after the first deletion of execution's pod before the next; twice that after each further one."""
+RESTART_AT_MOST_S: Final = 300.0
+"""The longest such pause: what a start may take by its startup probe."""
 
 _COMMAND_OF = {Mode.NORMAL: Command.RESUME, Mode.REDUCE_ONLY: Command.REDUCE_ONLY, Mode.HALT: Command.HALT}
 
@@ -197,7 +199,9 @@ def verdict(
     now: datetime,
     requested_at: datetime | None,
     execution_started_at: datetime | None = None,
+    execution_ran: bool = True,
     restarted_at: datetime | None = None,
+    restarts: int = 0,
     receive_s: float = RECEIVE_S,
     ack_s: float = ACK_S,
 ) -> ModeState:
@@ -209,7 +213,9 @@ def verdict(
         now: the operator's time.
         requested_at: when this generation's mode was first wanted (``BusLink.requested_at``).
         execution_started_at: when execution's newest pod was made; None when there is none.
+        execution_ran: whether a container of it has started: one that has not holds no order, and is only delayed.
         restarted_at: when the operator last deleted execution's pod.
+        restarts: how often it has done so since execution last obeyed.
         receive_s: within this execution must say that it has a restriction.
         ack_s: within this execution must acknowledge a restriction.
     """
@@ -220,7 +226,9 @@ def verdict(
         else _seen(bot, view, requested_at, present=present)
     )
     desired = desired_of(bot)
-    if state.applied or state.condition is Reason.SUPERSEDED or desired.mode is Mode.NORMAL or not present:
+    if state.applied or state.condition is Reason.SUPERSEDED or desired.mode is Mode.NORMAL:
+        return state
+    if not (present and execution_ran):
         return state
     had = state.received_at is not None and view is not None and _received(bot, view)
     limit_s = ack_s if had else receive_s
@@ -229,9 +237,15 @@ def verdict(
         had=had,
         limit_s=limit_s,
         due=(requested_at or now) + timedelta(seconds=limit_s),
-        not_before=_not_before(requested_at, execution_started_at, restarted_at),
+        not_before=_not_before(requested_at, execution_started_at, restarted_at, again_s=restart_pause_s(restarts)),
         now=now,
+        again_s=restart_pause_s(restarts + 1),
     )
+
+
+def restart_pause_s(restarts: int) -> float:
+    """Real seconds that execution is given to start after so many deletions of its pod in a row."""
+    return min(RESTART_AGAIN_S * 2.0 ** max(0, min(restarts, 8) - 1), RESTART_AT_MOST_S)
 
 
 def _seen(bot: Bot, view: BusView, requested_at: datetime | None, *, present: bool) -> ModeState:
@@ -334,7 +348,14 @@ def _rest_proof(before: dict[str, object]) -> bool:
 
 
 def _judged_late(
-    state: ModeState, *, had: bool, limit_s: float, due: datetime, not_before: datetime | None, now: datetime
+    state: ModeState,
+    *,
+    had: bool,
+    limit_s: float,
+    due: datetime,
+    not_before: datetime | None,
+    now: datetime,
+    again_s: float,
 ) -> ModeState:
     """The state, with the restart that a silence of execution calls for, or when to look again."""
     act_at = due if not_before is None else max(due, not_before)
@@ -348,18 +369,18 @@ def _judged_late(
         condition=condition,
         why=f"{why}back cancelling, under the mode file",
         restart_execution=True,
-        look_again_s=RESTART_AGAIN_S,
+        look_again_s=again_s,
     )
 
 
 def _not_before(
-    requested_at: datetime | None, started_at: datetime | None, restarted_at: datetime | None
+    requested_at: datetime | None, started_at: datetime | None, restarted_at: datetime | None, *, again_s: float
 ) -> datetime | None:
     """The earliest time for another restart: a pod that began under the mode file is given its time to start."""
     began = [restarted_at] if restarted_at else []
     if started_at and requested_at and started_at > requested_at:
         began.append(started_at)
-    return max(began) + timedelta(seconds=RESTART_AGAIN_S) if began else None
+    return max(began) + timedelta(seconds=again_s) if began else None
 
 
 def _ours(bot: Bot, view: BusView) -> Applied | None:

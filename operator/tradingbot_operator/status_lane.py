@@ -17,15 +17,16 @@ from tradingbot_operator.desk import EXECUTION, LOOK_AGAIN_S, Desk, Sight, stops
 from tradingbot_operator.events import events_of
 from tradingbot_operator.keys import account_of
 from tradingbot_operator.kube import Kube, KubeError
-from tradingbot_operator.modes import RESTART_AGAIN_S
+from tradingbot_operator.modes import restart_pause_s
 from tradingbot_operator.names import CLEAR_BREAKER, FINALIZER, LABEL_BOT, LABEL_COMPONENT
 from tradingbot_operator.observation import Observation
 from tradingbot_operator.queue import Lane
 from tradingbot_operator.status import FIGURES_S, Status, status_of, urgent
 from tradingbot_operator.tenancy import Tenancy
 
-RESTART_GRACE_S: Final = 5
-"""Seconds that a silent execution is given to end: the new one cancels what it leaves."""
+RESTART_GRACE_S: Final = 15
+"""Seconds that a silent execution is given to cancel what is open, which needs no Redis; one that hangs holds up the
+next, which cancels what it leaves, for as long."""
 FIRST_ANSWER_S: Final = 10.0
 """Real seconds after its first sight of a bot in which an operator does not yet say that its Redis is unreachable."""
 _GONE: Final = 404
@@ -80,11 +81,11 @@ class StatusLane:
         state, now = memory.judged(), self._desk.now()
         if state is None or not state.restart_execution:
             return
-        if memory.restarted_at and now - memory.restarted_at < timedelta(seconds=RESTART_AGAIN_S):
+        if memory.restarted_at and now - memory.restarted_at < timedelta(seconds=restart_pause_s(memory.restarts)):
             return  # the judgement is older than the restart
         selector = f"{LABEL_BOT}={bot.name},{LABEL_COMPONENT}={EXECUTION}"
         names = await self._kube.delete_pods(bot.namespace, selector, grace=RESTART_GRACE_S)
-        memory.restarted_at = now
+        memory.restarted_at, memory.restarts = now, memory.restarts + 1
         if memory.mode is state:
             memory.mode = replace(state, restart_execution=False)
         if names:

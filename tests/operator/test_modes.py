@@ -261,6 +261,23 @@ def test_a_restriction_that_is_not_taken_in_within_10_s_restarts_execution(mode:
     assert f"has not taken in {mode} within 10 s" in late.why
 
 
+def test_a_pod_whose_container_has_not_started_is_never_deleted_for_its_silence() -> None:
+    bot = bot_of(HALT)
+    for view in (view_of_bot(bot), None):
+        assert judged(bot, view, after_s=1000).restart_execution
+        assert not judged(bot, view, after_s=1000, execution_ran=False).restart_execution
+
+
+@pytest.mark.parametrize(("restarts", "pause_s"), [(1, 60), (2, 120), (3, 240), (4, 300), (5, 300), (10**6, 300)])
+def test_each_restart_in_a_row_gives_execution_longer_to_start_up_to_its_startup_probe(
+    restarts: int, pause_s: float
+) -> None:
+    bot = bot_of(HALT)
+    again = {"restarted_at": NOW, "restarts": restarts}
+    early, late = (judged(bot, None, after_s=seconds, **again) for seconds in (pause_s - 0.1, pause_s))
+    assert (early.restart_execution, late.restart_execution) == (False, True)
+
+
 @pytest.mark.parametrize("mode", ["REDUCE_ONLY", "HALT"])
 def test_a_restriction_that_is_not_acknowledged_within_30_s_restarts_execution(mode: str) -> None:
     bot = bot_of({"mode": mode})
