@@ -108,6 +108,18 @@ class Children:
         self._seen[bot.uid] = self._seen.get(bot.uid, set()) & wanted
         return tally.report()
 
+    async def keep(self, bot: Bot, manifest: Manifest) -> ChildrenReport:
+        """Bring one child to its manifest if it is the bot's and there; what is not there is not made.
+
+        Raises:
+            TradingBotError: it could not be written.
+        """
+        tally, desired = _Tally(), stamped(manifest)
+        child = self._cache.children(bot.key).get(id_of(desired))
+        if child is not None and child.owner_uid == bot.uid and not child.deleting:
+            await self._bring(bot, desired, tally)
+        return tally.report()
+
     async def sync_secrets(self, bot: Bot, secrets: Iterable[Manifest], *, force: bool = False) -> tuple[str, ...]:
         """Create those Secrets that are not there; returns the names of the new ones. They are never read.
 

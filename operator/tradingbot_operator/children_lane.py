@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tradingbot.domain.errors import Permanent, Temporary
+from tradingbot.domain.errors import Permanent, Temporary, TradingBotError
 from tradingbot_operator import metrics
 from tradingbot_operator.bus_link import BusUnreachable, Links
 from tradingbot_operator.children import Children, ChildrenReport
@@ -18,6 +18,7 @@ from tradingbot_operator.memory import Memory
 from tradingbot_operator.names import FINALIZER, REDIS
 from tradingbot_operator.queue import Lane
 from tradingbot_operator.render import context_of, render, secrets
+from tradingbot_operator.render.config import mode_config_map
 from tradingbot_operator.resource import Bot
 from tradingbot_operator.tenancy import Tenancy
 
@@ -47,9 +48,10 @@ class ChildrenLane:
             ChildrenFailed: some children are not as rendered; the others are.
             TradingBotError: the API server did not do something that comes before them.
         """
+        sight = self._desk.sight(key)
+        failed = None if sight is None else await self._keep_mode_file(sight)
         body = self._desk.cache.bot(key)
         await self._bury(key, None if body is None else str(body["metadata"]["uid"]))
-        sight = self._desk.sight(key)
         if sight is None:
             return
         self._notice_pods(sight)
@@ -63,6 +65,23 @@ class ChildrenLane:
         finally:
             sight.memory.looked = True
             self._desk.queue.add(key, Lane.STATUS)
+        if failed is not None:
+            raise failed
+
+    async def _keep_mode_file(self, sight: Sight) -> TradingBotError | None:
+        """Have execution's mode file say what is wanted, before and whatever becomes of anything else: a pod that is
+        deleted because it is silent comes back under this file, paused or not. Returns what went wrong."""
+        bot = obeyed(sight.bot, sight.memory)
+        try:
+            report = await self._children.keep(bot, mode_config_map(bot))
+            await self._say_drift(bot, report)
+        except TradingBotError as error:
+            return error
+        return None
+
+    async def _say_drift(self, bot: Bot, report: ChildrenReport) -> None:
+        for drift in report.drift:
+            await self._desk.say(bot, "DriftCorrected", f"brought back {drift}", action="Apply")
 
     async def _provide(self, bot: Bot, memory: Memory) -> None:
         if bot.deleting and not wants_finalizer(bot):
@@ -113,8 +132,7 @@ class ChildrenLane:
         context = context_of(bot, self._desk.settings, self._desk.master, at_rest=memory.at_rest)
         report = await self._children.sync(bot, () if memory.refused else render(bot, context))
         memory.report, memory.report_generation = report, bot.generation
-        for drift in report.drift:
-            await self._desk.say(bot, "DriftCorrected", f"brought back {drift}", action="Apply")
+        await self._say_drift(bot, report)
         return report
 
     async def _bring_secrets(self, bot: Bot, memory: Memory) -> None:
@@ -149,7 +167,7 @@ class ChildrenLane:
     def _notice_pods(self, sight: Sight) -> None:
         """Have the mode looked at when Redis or execution has come or gone."""
         pods = self._desk.pods(sight.bot)
-        deciding = frozenset((pod.name, pod.ready) for pod in pods if pod.component in {REDIS, EXECUTION})
+        deciding = frozenset((pod.name, pod.ready, pod.started) for pod in pods if pod.component in {REDIS, EXECUTION})
         if deciding != sight.memory.pods:
             sight.memory.pods = deciding
             self._desk.queue.add(sight.bot.key, Lane.MODE)

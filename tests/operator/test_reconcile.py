@@ -158,6 +158,31 @@ async def test_a_paused_bot_keeps_its_children_as_they_are_and_obeys_its_mode(
         await world.until(lambda: world.kube.find("Deployment", "majors-monitor"))
 
 
+def _mode_file(world: World) -> str:
+    return str(world.kube.find("ConfigMap", "majors-mode")["data"]["mode"])
+
+
+@pytest.mark.parametrize("hindered", ["paused", "a broken spec", "a Lease that cannot be read"])
+async def test_the_mode_file_follows_a_halt_without_redis_whatever_holds_up_the_children(
+    world: World, execution: Execution, hindered: str
+) -> None:
+    await world.create()
+    async with world.operator():
+        await world.until(world.running_bot)
+    assert _mode_file(world).startswith("NORMAL")
+    world.redis_is_there = False
+    if hindered == "paused":
+        world.kube.person_annotates("trading", "majors", **{"tradingbot.dev/pause": "true"})
+    if hindered == "a Lease that cannot be read":
+        world.kube.refuse = lambda verb, kind, name: KubeError("broken", status=500) if kind == "Lease" else None
+    world.patch(mode="HALT", **({"risk": "yes"} if hindered == "a broken spec" else {}))
+    async with world.operator():
+        await world.until(lambda: _mode_file(world).startswith("HALT"))
+        world.kube.writes.clear()
+        await world.rest(5)
+        assert "majors-mode" not in {each.name for each in world.kube.writes}
+
+
 async def test_a_change_of_limits_arrives_without_touching_a_pod(world: World, execution: Execution) -> None:
     await world.create()
     async with world.operator():
