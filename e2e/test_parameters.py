@@ -45,3 +45,16 @@ def test_a_parameter_goes_back_the_same_way(resting):
         within_s=30,
     )
     assert resting.incarnations() == before
+
+
+def test_a_persons_own_parameter_counts_and_shows_until_the_spec_changes(resting):
+    script = 'read -r REDIS_URL; export REDIS_URL; exec tradingbot ctl set "$@"'
+    url = f"redis://person:{resting.password('person')}@{resting.name}-redis:6379/0"
+    resting.exec("monitor", "sh", "-c", script, "set", "risk.turnover_cap", "0.07", stdin=f"{url}\n")
+    resting.wait(
+        lambda status: (status.get("overrides") or {}).get("risk.turnover_cap") == "0.07",
+        what="the override shows",
+        within_s=150,
+    )
+    resting.patch(execution={"maxCancelsPerMinute": 31})
+    resting.wait(lambda status: not status.get("overrides"), what="the override has ended", within_s=150)

@@ -114,7 +114,7 @@ def test_beside_the_monitor_a_parameter_is_refused_in_words(
         done = run("ctl", "set", "risk.max_gross", "0.3")
         admin.execute_command("ACL", "DELUSER", "monitor")
 
-    assert "set it in the resource" in str(done.exception)
+    assert "change the resource" in str(done.exception)
     assert commands(valkey_server) == []
 
 
