@@ -12,7 +12,7 @@ from tradingbot_operator import metrics
 from tradingbot_operator.bus_link import BusUnreachable, Links
 from tradingbot_operator.children import Children, ChildrenReport
 from tradingbot_operator.deletion import finalizers_of, wants_finalizer
-from tradingbot_operator.desk import EXECUTION, LOOK_AGAIN_S, Desk, Sight, obeyed, stops
+from tradingbot_operator.desk import EXECUTION, LOOK_AGAIN_S, Desk, Sight, may_write, obeyed, stops
 from tradingbot_operator.kube import Kube
 from tradingbot_operator.memory import Memory
 from tradingbot_operator.names import FINALIZER, REDIS
@@ -151,6 +151,8 @@ class ChildrenLane:
     async def _tune(self, bot: Bot, memory: Memory) -> None:
         """Apply the parameters and the share live, where there is a Redis that answers."""
         if memory.refused or (memory.at_rest and bot.spec.redis.url_secret_ref is None):
+            return
+        if not may_write(bot, memory):
             return
         memory.weight = await self._tenancy.share_of(bot)
         link = self._links.of(bot)

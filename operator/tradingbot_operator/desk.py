@@ -13,7 +13,7 @@ from tradingbot_operator.deletion import Step, stop_step
 from tradingbot_operator.events import Event, Teller, minute_of
 from tradingbot_operator.keys import MasterKey
 from tradingbot_operator.memory import Memories, Memory
-from tradingbot_operator.names import component_of
+from tradingbot_operator.names import FINALIZER, component_of
 from tradingbot_operator.pods import Pod, read_pods
 from tradingbot_operator.queue import WorkQueue
 from tradingbot_operator.resource import Bot, InvalidSpec, parse
@@ -85,6 +85,18 @@ def stops(bot: Bot, memory: Memory) -> bool:
     """Whether the bot is to have no pods in the end, and yet to stay; one that has to flatten needs them once more."""
     flattens = bot.deleting and bot.spec.deletion_policy is DeletionPolicy.FLATTEN
     return bool(memory.refused) or (bot.spec.suspend and not flattens)
+
+
+def may_write(bot: Bot, memory: Memory) -> bool:
+    """Whether the bot's Redis is its own to write to: one that goes on with another's state holds the account first.
+
+    A status with a generation out of Redis says that an earlier process has seen that, and so does our finalizer on a
+    bot that is being deleted.
+    """
+    if not bot.spec.redis.adopt or memory.account_held:
+        return True
+    known = (bot.status.get("mode") or {}).get("generation") is not None
+    return known or (bot.deleting and FINALIZER in bot.finalizers)
 
 
 def obeyed(bot: Bot, memory: Memory) -> Bot:

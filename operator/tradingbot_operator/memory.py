@@ -39,7 +39,9 @@ class Memory:
     report: ChildrenReport | None = None
     report_generation: int = 0
     refused: str = ""
-    """Why the bot may not have its account."""
+    """Why the bot may not have its account; at first what its status says."""
+    account_held: bool = False
+    """Whether this process has seen that the bot may have its account."""
     at_rest: bool = False
     """Whether its pods were let go: it is suspended or refused, and has stopped."""
     verify_s: float = 0.0
@@ -79,7 +81,9 @@ class Memories:
 
     def of(self, bot: Bot, *, now_s: float) -> Memory:
         """The memory of this very resource, with ``bot`` as its newest sight."""
-        kept = self._by_key.setdefault(bot.key, {}).setdefault(bot.uid, Memory(bot=bot, born_s=now_s))
+        kept = self._by_key.setdefault(bot.key, {}).setdefault(
+            bot.uid, Memory(bot=bot, born_s=now_s, refused=bot.refused_before)
+        )
         kept.bot = bot
         return kept
 

@@ -15,7 +15,7 @@ from tradingbot_operator.bus_link import BusUnreachable, Links
 from tradingbot_operator.bus_view import BusView
 from tradingbot_operator.conditions import MODE_APPLIED
 from tradingbot_operator.deletion import never_ran
-from tradingbot_operator.desk import EXECUTION, Desk, obeyed, stops
+from tradingbot_operator.desk import EXECUTION, Desk, may_write, obeyed, stops
 from tradingbot_operator.memory import Memory
 from tradingbot_operator.modes import ModeState, Reason, desired_of, verdict
 from tradingbot_operator.pods import Pod, of_component
@@ -60,6 +60,8 @@ class ModeLane:
             memory.view, memory.bus_error = None, ""
             memory.mode, memory.mode_generation = resting, bot.generation
             return
+        if not may_write(bot, memory):
+            return  # the children's lane wakes this one when it holds the account
         link = self._links.of(bot)
         try:
             found = await link.apply_mode(bot, execution_present=bool(of_component(pods, EXECUTION)))
@@ -100,8 +102,11 @@ class ModeLane:
         )
 
     def _resting(self, bot: Bot, memory: Memory, pods: tuple[Pod, ...]) -> ModeState | None:
-        """The mode of a bot that has stopped, its own Redis with it; None where Redis is to be asked."""
-        if pods or bot.spec.redis.url_secret_ref is not None or not stops(bot, memory):
+        """The mode of a bot that has stopped, its own Redis with it, or never ran and is refused; None where Redis
+        is to be asked."""
+        if pods or not stops(bot, memory):
+            return None
+        if bot.spec.redis.url_secret_ref is not None and not (memory.refused and never_ran(bot, pods, None)):
             return None
         state = self._verdict(bot, memory, pods, None)
         if state.applied:

@@ -59,6 +59,11 @@ class Bot:
         return self.spec.redis.adopt or self.uid
 
     @property
+    def refused_before(self) -> str:
+        """Why it may not have its account, as its status says; empty when that says nothing of the kind."""
+        return refusal_in(self.status)
+
+    @property
     def network(self) -> Network:
         """The venue."""
         return self.spec.exchange.network
@@ -105,6 +110,12 @@ def parse(body: Mapping[str, Any], *, strict: bool = False) -> Bot:
         spec=spec,
         status=dict(body.get("status") or {}),
     )
+
+
+def refusal_in(status: Mapping[str, Any]) -> str:
+    """What a status says of an account that another bot holds; empty when it does not."""
+    found = [each for each in status.get("conditions") or () if each.get("type") == "AccountInUse"]
+    return str(found[0].get("message") or "refused") if found and found[0].get("status") == "True" else ""
 
 
 _NEVER = datetime.fromisoformat("1970-01-01T00:00:00+00:00")

@@ -14,7 +14,7 @@ from tradingbot_operator.desk import Desk
 from tradingbot_operator.keys import account_of
 from tradingbot_operator.memory import Memory
 from tradingbot_operator.queue import Lane
-from tradingbot_operator.resource import Bot
+from tradingbot_operator.resource import Bot, refusal_in
 from tradingbot_operator.salvage import salvage
 from tradingbot_operator.weight import Weights
 
@@ -47,8 +47,11 @@ class Tenancy:
         if verify:
             memory.verify_s = now_s + self._desk.settings.resync_seconds
         if bool(refused) != bool(memory.refused):
+            self._desk.queue.add(bot.key, Lane.CHILDREN)  # for the mode file
             self._desk.queue.add(bot.key, Lane.MODE)
-        memory.refused = refused
+        if memory.account_held == bool(refused):
+            self._desk.queue.add(bot.key, Lane.MODE)
+        memory.refused, memory.account_held = refused, not refused
 
     async def release(self, bot: Bot) -> None:
         """Let another bot have the account.
@@ -89,7 +92,9 @@ class Tenancy:
             key, spec = f"{body['metadata']['namespace']}/{body['metadata']['name']}", body.get("spec") or {}
             network = _network_of(spec)
             if network is not None:
-                self._weights.observe(key, network, counts=not spec.get("suspend"))
+                self._weights.observe(
+                    key, network, counts=not spec.get("suspend") and not refusal_in(body.get("status") or {})
+                )
 
     def _rivals(self, bot: Bot, account: str | None) -> Iterator[Bot]:
         """Other bots that name the same account; a paper account belongs to one bot by its making."""

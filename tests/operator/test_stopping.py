@@ -12,8 +12,10 @@ from redis.asyncio import Redis
 from support.operator_kube import FakeKube
 from support.operator_world import Execution, World, calm_breaker, passed_preflight
 from support.servers import Server
+from tradingbot.bus.buckets import IP_WEIGHT
 from tradingbot.domain.modes import Mode
 from tradingbot.runtime.clock import ManualClock
+from tradingbot_operator.kube import KubeError
 
 ACCOUNT = "0x" + "1a" * 20
 TESTNET = {
@@ -236,3 +238,51 @@ async def test_a_refused_bot_can_be_deleted_at_once(world: World, execution: Exe
         await world.rest(3)
         assert world.running_bot()
         assert world.kube.of_kind("Lease")
+
+
+async def test_a_bot_that_adopts_a_living_bots_state_writes_nothing_of_it(world: World, execution: Execution) -> None:
+    first = await world.create(TESTNET)
+    async with world.operator():
+        await world.until(world.running_bot)
+        before = await world.spec_mode()
+        thief = {**TESTNET, "mode": "HALT", "redis": {"adopt": first.uid}}
+        for hindered in (True, False):
+            refuse = lambda verb, kind, name: KubeError("broken", status=500) if kind == "Lease" else None  # noqa: E731
+            world.kube.refuse = refuse if hindered else lambda verb, kind, name: None
+            if hindered:
+                world.kube.person_creates("trading", "thief", thief)
+            else:
+                await world.until(lambda: world.condition("AccountInUse", "thief").get("status") == "True", flow_s=0.5)
+            await world.rest(5)
+            assert await world.spec_mode() == before
+            assert (await world.redis.hgetall("ctl.params"))["uid"] == first.uid
+
+
+async def test_a_bot_that_adopts_the_state_of_one_that_is_gone_goes_on_with_it(
+    world: World, execution: Execution
+) -> None:
+    first = await world.create(TESTNET)
+    async with world.operator():
+        await world.until(world.running_bot)
+        world.delete()
+        await world.until(lambda: world.body() is None)
+        heir = await world.create({**TESTNET, "redis": {"adopt": first.uid}}, name="heir")
+        await world.until(lambda: world.running_bot("heir"))
+        assert (await world.spec_mode())["uid"] == heir.uid
+
+
+async def test_a_refused_bot_takes_no_share_of_the_weight_from_an_operator_that_was_restarted(
+    world: World, execution: Execution
+) -> None:
+    await world.create(TESTNET)
+    async with world.operator():
+        await world.until(world.running_bot)
+        world.kube.person_creates("trading", "second", TESTNET)
+        await world.until(lambda: world.condition("AccountInUse", "second").get("status") == "True")
+        await world.rest(3)
+    shares: list[str | None] = [await world.redis.hget("ctl.limits", IP_WEIGHT)]
+    async with world.operator():
+        for _ in range(60):
+            await world.rest(0.25)
+            shares.append(await world.redis.hget("ctl.limits", IP_WEIGHT))
+    assert len(set(shares)) == 1
