@@ -132,12 +132,14 @@ class Operator:
         await listed.wait()
         if unwatch.is_set():
             return
-        await watch(self._watcher, self._pulse, self._settings.watched, stop=unwatch, started=lambda: _on_signals(stop))
+        namespaces = self._relist.served
+        await watch(self._watcher, self._pulse, namespaces, stop=unwatch, started=lambda: _on_signals(stop))
 
     async def _work(self, listed: asyncio.Event) -> None:
         master = await self._master()
         await self._relist.fill()
-        log.info("listed", bots=len(self._cache))
+        self._pulse.expect(streams(self._relist.served))
+        log.info("listed", bots=len(self._cache), namespaces=self._relist.served)
         listed.set()
         parts = Parts(
             settings=self._settings,
@@ -155,7 +157,7 @@ class Operator:
         """The master key, as soon as the API server gives it."""
         while True:
             try:
-                return await master_key(self._kube, self._settings.operator_namespace)
+                return await master_key(self._kube, self._settings.operator_namespace, self._settings.watched)
             except (KubeError, Forbidden) as error:
                 log.warning("no_master_key_yet", error=str(error))
                 await self._clock.sleep_real(_TRY_S)

@@ -33,6 +33,9 @@ watch_age_seconds = Gauge(
 watch_missed = Counter(
     "tradingbot_operator_watch_missed_total", "Objects of which a list knew more than the watch had told", ["kind"]
 )
+namespaces_left_out = Gauge(
+    "tradingbot_operator_namespaces_left_out", "Watched namespaces that may not be read, whose bots nobody serves"
+)
 bots = Gauge("tradingbot_operator_bots", "TradingBots that are known")
 bot_condition = Gauge(
     "tradingbot_condition", "A condition of a bot: 1 true, 0 false, -1 unknown", ["namespace", "bot", "condition"]

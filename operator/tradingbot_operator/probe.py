@@ -44,6 +44,10 @@ class Pulse:
         """A stream was opened, or something came through it."""
         self._heard_s[path] = self._clock.real_s()
 
+    def expect(self, paths: Iterable[str]) -> None:
+        """From now on these are all streams."""
+        self._expected = frozenset(paths)
+
     @property
     def complete(self) -> bool:
         """Whether every stream has been opened, and so every first list was read."""
@@ -53,6 +57,11 @@ class Pulse:
     def oldest_s(self) -> float:
         """Real seconds since the most silent stream was heard of."""
         return self._clock.real_s() - min(self._heard_s.get(path, self._born_s) for path in self._expected)
+
+    @property
+    def age_s(self) -> float:
+        """Real seconds since the start."""
+        return self._clock.real_s() - self._born_s
 
     @property
     def silent(self) -> tuple[str, ...]:
@@ -84,6 +93,10 @@ class Probe:
         """Beat unless the watch is dead; say whether all is being watched."""
         if self._pulse.complete:
             self._health.ready(is_ready=True)
+        if self._served_s() is None and self._pulse.age_s >= DEAD_S - _BEAT_S:
+            # No beat any more, so that at DEAD_S it is late.
+            self._health.hinder("watch", "nothing could be listed since the start")
+            return
         silent = self._pulse.silent
         if silent and self._served():
             self._health.hinder("watch", f"the watch is dead: {', '.join(silent)}")

@@ -23,10 +23,11 @@ from tradingbot.runtime.health import Health
 from tradingbot.runtime.process import ExitCode
 from tradingbot_operator import main as main_module
 from tradingbot_operator.keys import MasterKey
-from tradingbot_operator.kube import KubeError
+from tradingbot_operator.kube import Forbidden, KubeError
 from tradingbot_operator.main import GRACE_S, Operator, run
 from tradingbot_operator.queue import Lane
 from tradingbot_operator.settings import OperatorSettings
+from tradingbot_operator.watch import streams
 
 SETTINGS = OperatorSettings(image="tradingbot:1", operator_namespace="ops", log_level="ERROR")
 
@@ -127,6 +128,33 @@ async def test_without_an_api_server_it_waits_and_still_stops_when_told(monkeypa
     running = asyncio.create_task(part.run(stop))
     await asyncio.sleep(0.2)
     assert not running.done(), "nothing is watched before everything was listed"
+    stop.set()
+    assert await asyncio.wait_for(running, 20) is ExitCode.DONE
+
+
+async def test_a_namespace_that_may_not_be_listed_is_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Partly(Silent):
+        async def pages(self, api_version: str, kind: str, scope: str, *_: Any, **__: Any) -> AsyncIterator[Any]:
+            if scope == "gone":
+                raise Forbidden("403")
+            return
+            yield
+
+    watched: list[Any] = []
+
+    async def watch_some(_: Any, __: Any, namespaces: Any, *, stop: asyncio.Event, **___: Any) -> None:
+        watched.extend(namespaces)
+        await stop.wait()
+
+    settings = SETTINGS.model_copy(update={"namespaces": ("a", "gone")})
+    monkeypatch.setattr(sys.modules[__name__], "SETTINGS", settings)
+    part, stop = operator(monkeypatch, watch=watch_some, kube=Partly(), work=work_well), asyncio.Event()
+    running = asyncio.create_task(part.run(stop))
+    async with asyncio.timeout(20):
+        while not watched:
+            await asyncio.sleep(0.01)
+    assert watched == ["a"]
+    assert part._pulse._expected == set(streams(["a"]))
     stop.set()
     assert await asyncio.wait_for(running, 20) is ExitCode.DONE
 

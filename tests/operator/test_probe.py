@@ -85,6 +85,21 @@ async def test_an_api_server_that_is_away_is_no_fault_of_the_watch(bench: Bench)
     assert bench.answers() == (200, 200)
 
 
+async def test_it_is_dead_when_nothing_could_be_listed_for_three_minutes_after_the_start(bench: Bench) -> None:
+    bench.probe.look()
+    await bench.pass_time(DEAD_S - 10, heard=[], served=False)
+    assert bench.answers() == (200, 503)
+    await bench.pass_time(30, heard=[], served=False)
+    assert bench.answers() == (503, 503)
+
+
+async def test_it_is_ready_without_the_streams_that_are_left_out(bench: Bench) -> None:
+    bench.pulse.heard(BOTS)
+    bench.pulse.expect([BOTS])
+    await bench.pass_time(600, heard=[BOTS])
+    assert bench.answers() == (200, 200)
+
+
 @asynccontextmanager
 async def streaming_server(lines: asyncio.Queue[bytes | None]) -> AsyncIterator[str]:
     async def answer(request: web.Request) -> web.StreamResponse:
