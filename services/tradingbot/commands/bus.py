@@ -196,7 +196,7 @@ async def _set(name: str, value: str, data_dir: Path | None, env_file: Path | No
             raise BadInput(str(error)) from None
         except NoPermissionError:
             raise BadInput(
-                f"{name}: this user may not set parameters; change the resource, or see docs/modes.md for the person's user"
+                f"{name}: this user may not set parameters; change the resource (docs/modes.md names the other way)"
             ) from None
         await _issue(access, _command(Command.SET, values={name: value}))
         typer.echo(f"{name} = {value} from the next cycle on (parameters {after.label})")
