@@ -12,7 +12,8 @@ from tradingbot_operator.memory import Memory
 from tradingbot_operator.tenancy import Tenancy
 from tradingbot_operator.weight import Weights
 
-SPEC = {"exchange": {"network": "testnet"}, "dryRun": True}
+EXCHANGE = {"network": "testnet", "accountAddress": "0x" + "1a" * 20, "privateKeySecretRef": {"name": "agent"}}
+SPEC = {"exchange": EXCHANGE, "dryRun": True}
 
 
 def test_a_bot_that_was_refused_its_account_does_not_count_when_an_operator_begins() -> None:
