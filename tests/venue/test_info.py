@@ -1,5 +1,6 @@
 """Reads on the wire: what is retried, what is refused, what each try costs, and how pages are joined."""
 
+import asyncio
 import json
 from collections import Counter
 from decimal import Decimal
@@ -9,6 +10,7 @@ import stamina
 
 from support.scripted import CLOSE, HANG, http, ok, patience, scripted_venue
 from support.servers import free_port
+from support.sessions import until
 from tradingbot.domain.messages import ReportStatus, Side
 from tradingbot.venue import errors as e
 from tradingbot.venue.http import open_http
@@ -493,3 +495,13 @@ async def test_requests_are_posted_as_json():
 
     assert venue.paths == ["/info"]
     assert json.loads(venue.bodies[0]) == {"type": "allMids"}
+
+
+async def test_requests_that_are_cancelled_again_and_again_give_their_connections_back():
+    async with scripted_venue(HANG) as venue, open_http(venue.http_url) as client:
+        for count in range(1, 31):  # more than the pool holds
+            asking = asyncio.create_task(InfoClient(client, Ledger(), attempts=1).all_mids())
+            await until(lambda count=count: len(venue.requests) == count)
+            while not asking.done():
+                asking.cancel()
+                await asyncio.sleep(0)

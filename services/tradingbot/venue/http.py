@@ -6,6 +6,7 @@ again, a write without one has an unknown outcome.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from http import HTTPStatus
 from typing import Any
@@ -54,7 +55,7 @@ async def post_read(http: httpx.AsyncClient, request: dict[str, Any]) -> Any:
         Refused: the venue does not read such a request.
     """
     try:
-        response = await http.post("/info", content=_encode(request), headers=_HEADERS)
+        response = await _post(http, "/info", _encode(request))
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise VenueUnreachable(_told(request["type"], error)) from error
     except httpx.HTTPError as error:
@@ -77,7 +78,7 @@ async def post_write(http: httpx.AsyncClient, body: bytes, what: str) -> Any:
         OutcomeUnknown: it left us and there is no usable answer.
     """
     try:
-        response = await http.post("/exchange", content=body, headers=_HEADERS)
+        response = await _post(http, "/exchange", body)
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise VenueUnreachable(_told(what, error)) from error
     except httpx.HTTPError as error:
@@ -89,6 +90,32 @@ async def post_write(http: httpx.AsyncClient, body: bytes, what: str) -> Any:
         return response.json()
     except ValueError as error:
         raise OutcomeUnknown(f"{what}: the answer is not JSON: {_text(response)}: it may have been admitted") from error
+
+
+_leaving: set[asyncio.Task[httpx.Response]] = set()
+"""Cancelled requests that are still giving their connection back."""
+
+
+async def _post(http: httpx.AsyncClient, path: str, body: bytes) -> httpx.Response:
+    """A request in a task of its own, which is cancelled once at most.
+
+    The pool gives a cancelled request's connection back after the cancellation; a second one in that moment would keep
+    the connection from it for ever, and twenty of them every later request.
+    """
+    asking = asyncio.create_task(http.post(path, content=body, headers=_HEADERS))
+    try:
+        return await asyncio.shield(asking)
+    except asyncio.CancelledError:
+        _leaving.add(asking)
+        asking.add_done_callback(_left)
+        asking.cancel()
+        raise
+
+
+def _left(asked: asyncio.Task[httpx.Response]) -> None:
+    _leaving.discard(asked)
+    if not asked.cancelled():
+        asked.exception()  # nobody waits for it any more
 
 
 def _refuse_other_than_ok(response: httpx.Response, what: str) -> None:
