@@ -49,7 +49,7 @@ from tradingbot.runtime.process import Process
 KEY = "0x" + "42" * 32
 AGENT = Account.from_key(KEY).address.lower()
 CYCLE_START_MS = 1_771_430_400_000
-STANDS_STILL_S = 15.0
+STANDS_STILL_S = 30.0
 """Real seconds of waiting after which virtual time goes on."""
 WIDE = RiskParams(max_gross=2.0, max_net=2.0, caps={}, default_cap=2.0, turnover_cap=2.0)
 
