@@ -9,7 +9,6 @@ import pytest
 
 from support.execution_bench import Bench, check_invariants
 from tradingbot.domain.messages import ReportStatus
-from tradingbot.execution import sending
 from tradingbot.execution.tracker import Tracker
 
 
@@ -82,7 +81,6 @@ async def test_a_refused_resend_says_nothing_of_the_first_sending(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(Tracker, "listen", deaf)
-    monkeypatch.setattr(sending, "BACK_OFF_S", (2.0, 2.0, 2.0, 2.0))  # so that the second trouble is there in time
     await bench.ready(order_tif="Alo", twap_slices=1)
     async with bench.trading():
         await bench.begun()
