@@ -80,17 +80,22 @@ def operator(kubectl: Kubectl, namespace: str, request: pytest.FixtureRequest) -
 
 
 @pytest.fixture(scope="session")
-def majors(operator: Operator, namespace: str) -> Bot:
-    """The documented example, as the API server took it."""
-    bot = Bot(operator.kubectl, "majors", namespace)
-    bot.create(EXAMPLE)
-    return bot
+def created(operator: Operator, namespace: str) -> dict[str, Bot]:
+    """The two bots that most tests share; they start at the same time."""
+    bots = {name: Bot(operator.kubectl, name, namespace) for name in ("majors", "resting")}
+    bots["majors"].create(EXAMPLE)
+    bots["resting"].create(RESTING)
+    return bots
 
 
 @pytest.fixture(scope="session")
-def resting(operator: Operator, namespace: str) -> Bot:
+def majors(created: dict[str, Bot]) -> Bot:
+    """The documented example, as the API server took it."""
+    return created["majors"]
+
+
+@pytest.fixture(scope="session")
+def resting(created: dict[str, Bot]) -> Bot:
     """A bot whose orders rest, so that a HALT has something to cancel."""
-    bot = Bot(operator.kubectl, "resting", namespace)
-    bot.create(RESTING)
-    bot.wait_ready()
-    return bot
+    created["resting"].wait_ready()
+    return created["resting"]

@@ -59,6 +59,22 @@ def assert_nothing_is_left(bot: Bot) -> None:
     )
 
 
+@pytest.fixture(scope="module")
+def traders(venue, operator, namespace) -> dict[str, Bot]:
+    """Three bots on that exchange, for three ways to go; they start while others are deleted."""
+    return {
+        "flattened": trader(venue, namespace, FLATTENED, "flattened", deletionPolicy="Flatten", execution=GTC),
+        "left": trader(venue, namespace, LEFT, "left", deletionPolicy="Leave"),
+        "stuck": trader(venue, namespace, STUCK, "stuck", deletionDeadlineSeconds=DEADLINE_S),
+    }
+
+
+@pytest.fixture
+def flattened(traders) -> Bot:
+    """Buys at once, and is to close what it has when it is deleted."""
+    return traders["flattened"]
+
+
 def test_cancel_orders_cancels_and_confirms_before_the_bot_goes(majors):
     """The exchange goes with its bot: its log is read along until the end."""
     majors.wait_ready()
@@ -70,7 +86,7 @@ def test_cancel_orders_cancels_and_confirms_before_the_bot_goes(majors):
     assert_nothing_is_left(majors)
 
 
-def test_without_an_operator_a_bot_waits_and_then_goes_with_its_orders_cancelled(operator, resting):
+def test_without_an_operator_a_bot_waits_and_then_goes_with_its_orders_cancelled(operator, resting, traders):
     resting.exchange.wait_for_open_orders()
     operator.scale(0)
     try:
@@ -90,12 +106,6 @@ def test_without_an_operator_a_bot_waits_and_then_goes_with_its_orders_cancelled
     assert [each for each in orders if each.is_open] == []
     assert [each for each in orders if each.status == "canceled"]
     assert_nothing_is_left(resting)
-
-
-@pytest.fixture(scope="module")
-def flattened(venue, operator, namespace) -> Bot:
-    """A bot that buys at once, and is to close what it has when it is deleted."""
-    return trader(venue, namespace, FLATTENED, "flattened", deletionPolicy="Flatten", execution=GTC)
 
 
 def test_a_second_bot_on_the_same_account_is_refused(venue, flattened, namespace):
@@ -119,8 +129,8 @@ def test_flatten_closes_the_positions_before_the_bot_goes(venue, flattened):
     assert_nothing_is_left(flattened)
 
 
-def test_leave_goes_at_once_without_an_operator_and_touches_nothing(venue, operator, namespace):
-    bot = trader(venue, namespace, LEFT, "left", deletionPolicy="Leave")
+def test_leave_goes_at_once_without_an_operator_and_touches_nothing(venue, operator, traders):
+    bot = traders["left"]
 
     def resting() -> set[int]:
         return {each.oid for each in orders_of(venue, LEFT) if each.is_open}
@@ -136,8 +146,8 @@ def test_leave_goes_at_once_without_an_operator_and_touches_nothing(venue, opera
         operator.scale(1)
 
 
-def test_a_bot_whose_redis_is_broken_goes_at_its_deadline_and_says_so(venue, operator, namespace):
-    bot = trader(venue, namespace, STUCK, "stuck", deletionDeadlineSeconds=DEADLINE_S)
+def test_a_bot_whose_redis_is_broken_goes_at_its_deadline_and_says_so(traders, namespace):
+    bot = traders["stuck"]
     bot.wait_ready()
     bot.annotate(PAUSE, "true")
     bot.wait_condition("Paused", within_s=60)
