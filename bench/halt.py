@@ -1,7 +1,7 @@
 """From ``kubectl patch`` HALT to the last cancel in the exchange's own log.
 
 Method: on a kind cluster the chart is installed and a few bots trade on their paper exchanges (latency 0, every commit
-fsynced). Each cycle a bot places 15 post-only orders; the prices are lifted away from them, so that all stay open.
+fsynced). Each cycle a bot places 15 to 25 post-only orders; prices are moved away from them, so that all stay open.
 Then ``kubectl patch`` asks for HALT. The start is the moment before the command is started, its own start included; the
 end is the last cancel in the exchange's log, a time of the same machine. Beside it: when ``kubectl`` came back, and
 execution's own stamps. Each bot is tried once a minute, one after another, so that no two tries meet.
@@ -26,12 +26,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 from harness import cluster, namespaces
 from harness.bot import Bot, to_ms
 from harness.operator import Operator
-from harness.specs import RESTING
+from harness.specs import RESTING, merged
 from harness.waiting import eventually
 
 OPEN_ORDERS = 15
 GOAL_P99_MS = 1000.0
 FOLLOW_S = 20.0
+LATEST_S = 45
+"""Of a minute: orders end 3 s before the next one."""
+SPEC = merged(RESTING, {"execution": {"slices": 5}})
+"""25 orders a cycle, less those of a coin whose market has just moved: at least 15 are wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +59,7 @@ def trading(count: int) -> Iterator[list[Bot]]:
         operator.install()
         bots = [Bot(kubectl, f"bench-{number}", namespace) for number in range(count)]
         for bot in bots:
-            bot.create(RESTING)
+            bot.create(SPEC)
         with contextlib.ExitStack() as stack:
             for bot in bots:
                 bot.wait_ready(within_s=600)
@@ -69,14 +73,6 @@ def trading(count: int) -> Iterator[list[Bot]]:
 def open_orders(bot: Bot) -> int:
     """How many are open, as far as the followed log has come."""
     return sum(each.is_open for each in bot.exchange.orders())
-
-
-def keep_open(bot: Bot) -> bool:
-    """Wait for this minute's orders and lift the prices away from them; whether all stood."""
-    with contextlib.suppress(AssertionError):
-        eventually(lambda: open_orders(bot) >= OPEN_ORDERS, what="the orders stand", within_s=90, every_s=0.1)
-        bot.exchange.keep_from_filling([each for each in bot.exchange.orders() if each.is_open])
-    return open_orders(bot) >= OPEN_ORDERS
 
 
 def halt(bot: Bot) -> Try:
@@ -98,16 +94,27 @@ def halt(bot: Bot) -> Try:
 
 
 def measure(bots: list[Bot], tries: int) -> list[Try]:
-    """Round after round, one HALT a bot, until there are enough."""
+    """Minute after minute, one HALT for each bot whose orders stand, until there are enough."""
     found: list[Try] = []
     while len(found) < tries:
-        for bot in bots:
-            if len(found) < tries and keep_open(bot):
+        time.sleep(60 - time.time() % 60)
+        ready = [bot for bot in bots if stands(bot)]
+        for bot in ready:
+            if time.time() % 60 < LATEST_S and open_orders(bot) >= OPEN_ORDERS:
                 found.append(halt(bot))
                 print(f"  {len(found)}: {found[-1]}", flush=True)
-        for bot in bots:
+        for bot in ready:
             bot.set_mode("NORMAL")
     return found
+
+
+def stands(bot: Bot) -> bool:
+    """Whether this minute's orders all stand; prices are moved away from them."""
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: open_orders(bot) >= OPEN_ORDERS, what="the orders stand", within_s=4, every_s=0.1)
+    orders = [each for each in bot.exchange.orders() if each.is_open]
+    bot.exchange.keep_from_filling(orders)
+    return len(orders) >= OPEN_ORDERS
 
 
 def main() -> None:
