@@ -1,7 +1,7 @@
 """From ``kubectl patch`` HALT to the last cancel in the exchange's own log.
 
 Method: on a kind cluster the chart is installed and a few bots trade on their paper exchanges (latency 0, every commit
-fsynced). Each cycle a bot places 15 to 25 post-only orders; prices are moved away from them, so that all stay open.
+fsynced). Each cycle a bot places 15 to 40 post-only orders; prices are moved away from them, so that all stay open.
 Then ``kubectl patch`` asks for HALT. The start is the moment before the command is started, its own start included; the
 end is the last cancel in the exchange's log, a time of the same machine. Beside it: when ``kubectl`` came back, and
 execution's own stamps. Each bot is tried once a minute, one after another, so that no two tries meet.
@@ -34,8 +34,8 @@ GOAL_P99_MS = 1000.0
 FOLLOW_S = 20.0
 LATEST_S = 45
 """Of a minute: orders end 3 s before the next one."""
-SPEC = merged(RESTING, {"execution": {"slices": 5}})
-"""25 orders a cycle, less those of a coin whose market has just moved: at least 15 are wanted."""
+SPEC = merged(RESTING, {"execution": {"slices": 8}})
+"""Up to 40 orders a cycle, less those of a coin whose market has just moved: at least 15 are wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
