@@ -173,6 +173,8 @@ class BusLink:
         finally:
             self._asking -= 1
             self._links.used(self)
+            if not self._asking and not self._links.holds(self):
+                await self._disconnect()  # it was given up while it was asked
 
     async def _ask_twice(self, question: Callable[[Redis], Awaitable[AnswerT]]) -> AnswerT:
         """Ask, and once more with the URL read anew when Redis does not let the operator in."""
@@ -189,9 +191,7 @@ class BusLink:
 
     async def _with_redis(self, question: Callable[[Redis], Awaitable[AnswerT]]) -> AnswerT:
         try:
-            redis = self._redis or await self._connect()
-            with bus_errors():
-                return await question(redis)
+            return await self._put(question, self._redis or await self._connect())
         except (BusError, UrlError, IdentityMismatch) as error:
             self._ready = False
             raise self._explained(error) from error
@@ -200,6 +200,14 @@ class BusLink:
         except (RedisError, Permanent) as error:
             self._ready = False
             raise self._refused(f"Redis refused the operator: {error}") from error
+
+    async def _put(self, question: Callable[[Redis], Awaitable[AnswerT]], redis: Redis) -> AnswerT:
+        try:
+            with bus_errors():
+                return await question(redis)
+        finally:
+            if redis is not self._redis:
+                await _closed(redis)  # another lane gave it up meanwhile, and this one has opened it again
 
     async def _connect(self) -> Redis:
         url = await self._links.urls.url_of(self._bot)
@@ -210,8 +218,7 @@ class BusLink:
     async def _disconnect(self) -> None:
         redis, self._redis = self._redis, None
         if redis is not None:
-            with contextlib.suppress(RedisError, OSError):
-                await redis.aclose()
+            await _closed(redis)
 
     def _explained(self, error: Exception) -> BusUnreachable:
         if isinstance(error, UrlError):
@@ -414,10 +421,14 @@ class Links:
             self._sweeper.cancel()
         await asyncio.gather(*(self.forget(uid) for uid in list(self._links)), *self._closing, return_exceptions=True)
 
+    def holds(self, link: BusLink) -> bool:
+        """Whether this is the link of its bot still."""
+        return self._links.get(link.bot.uid) is link
+
     def used(self, link: BusLink) -> None:
         """Note that a link was used now, and close the one that was idle for longest when there are too many."""
         uid = link.bot.uid
-        if uid not in self._links:
+        if not self.holds(link):
             return  # closed meanwhile
         link.used_s = self.clock.real_s()
         self._idle.pop(uid, None)
@@ -441,6 +452,11 @@ class Links:
         task = asyncio.create_task(self._idle.pop(uid).rest())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+async def _closed(redis: Redis) -> None:
+    with contextlib.suppress(RedisError, OSError):
+        await redis.aclose()
 
 
 def _newest_id(answer: Any) -> str | None:

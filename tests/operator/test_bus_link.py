@@ -536,3 +536,27 @@ async def test_many_suspended_bots_hold_few_connections(any_server: Server) -> N
             assert len(clients) <= MAX_IDLE
         await asyncio.sleep(0.05)
         assert not [each for each in await admin.client_list() if each["name"].startswith("operator")]
+
+
+async def test_a_link_that_is_given_up_while_it_is_asked_leaves_no_connection_behind(
+    bare: Redis, any_server: Server
+) -> None:
+    async with links_to(any_server) as links:
+        bot = bot_of()
+        link, begun, given_up = links.of(bot), asyncio.Event(), asyncio.Event()
+
+        async def question(redis: Redis) -> None:
+            await redis.ping()
+            begun.set()
+            await given_up.wait()
+            await redis.ping()  # opens the closed connection again
+
+        asked = asyncio.create_task(link._ask(question))
+        await begun.wait()
+        await links.forget(bot.uid)
+        given_up.set()
+        await asked
+        assert not link.connected
+        async with asyncio.timeout(10):
+            while "operator" in [each["name"] for each in await bare.client_list()]:
+                await asyncio.sleep(0.01)  # the server notices an end in its own time
