@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -123,6 +124,7 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=30)
     parser.add_argument("--bots", type=int, default=2)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left in the cluster
     with trading(options.bots) as bots:
         found = measure(bots, options.tries)
     fewest = min(each.orders for each in found)

@@ -19,6 +19,7 @@ import contextlib
 import json
 import random
 import secrets
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -240,6 +241,7 @@ def main() -> None:
     parser.add_argument("--patches", type=int, default=200)
     parser.add_argument("--whole", type=int, default=20)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left in the cluster
     with installed(options.bots) as bench:
         started = time.monotonic()
         for index in range(options.bots):
