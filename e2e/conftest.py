@@ -11,6 +11,7 @@ from harness.bot import Bot
 from harness.kubectl import Kubectl
 from harness.operator import Operator
 from harness.specs import EXAMPLE, RESTING
+from harness.waiting import PATIENCE
 
 ORDER = (
     "test_install",
@@ -25,7 +26,7 @@ ORDER = (
     "test_deletion",
 )
 """A bot costs minutes on a small machine: the first modules look at one, the later ones break it."""
-TIMEOUT_S = 420
+TIMEOUT_S = 420 * PATIENCE
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
