@@ -75,6 +75,10 @@ class FeatureSnapshot1m(Model):
     """Coins whose mid is too old or whose book was crossed."""
     prices: str = "unknown"
     """Where prices come from: live, recorded, synthetic, unknown."""
+    history: dict[str, dict[int, Positive | None]] = {}
+    """By coin, then by a minute's start in Unix milliseconds: prices of earlier minutes of the features' window that no
+    snapshot before told like this (back-filled ones; a process' first snapshot tells all). null: no price. Together
+    with the ``mid_px`` of the snapshots before, the whole window."""
 
 
 # ------------------------------------------------------------------ state.snapshot
@@ -267,6 +271,24 @@ class SkippedSymbol(Model):
     reason: str
 
 
+class PlanBasis(Model):
+    """What a plan was made from beside the approved weights, for the symbols that they name."""
+
+    start_ms: int
+    """Virtual time at which planning began."""
+    mode: Mode
+    """The strictest of all that restricted the cycle."""
+    equity_usd: Decimal
+    positions: dict[str, Decimal]
+    """Settled ones, signed, in coins; a symbol that is missing is flat."""
+    mids: dict[str, Positive]
+    """Fresh ones; a symbol that is missing had none."""
+    sz_decimals: dict[str, int]
+    """A symbol that is missing is not listed."""
+    unplannable: dict[str, str] = {}
+    """Symbols that must not be planned, and why."""
+
+
 class ExecutionPlan(Model):
     """The TWAP slices of a cycle; empty when there is nothing to do."""
 
@@ -278,6 +300,7 @@ class ExecutionPlan(Model):
     skipped: tuple[SkippedSymbol, ...] = ()
     inputs: Inputs = Inputs()
     dry_run: bool = False
+    basis: PlanBasis | None = None
 
 
 # ------------------------------------------------------------------ exec.orders

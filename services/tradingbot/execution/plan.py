@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from tradingbot.domain.ids import client_order_id, digest
-from tradingbot.domain.messages import ExecutionPlan, Inputs, PlanLimits, PlanSlice, Side, SkippedSymbol
+from tradingbot.domain.ids import Symbol, client_order_id, digest
+from tradingbot.domain.messages import ExecutionPlan, Inputs, PlanBasis, PlanLimits, PlanSlice, Side, SkippedSymbol
 from tradingbot.domain.modes import Mode
 from tradingbot.domain.params import ExecutionParams
 from tradingbot.execution.sizing import slice_lots, target_lots
@@ -82,6 +82,47 @@ def make_plan(request: PlanRequest) -> ExecutionPlan:
         skipped=tuple(skipped),
         inputs=request.inputs,
         dry_run=request.dry_run,
+        basis=basis_of(request),
+    )
+
+
+def basis_of(request: PlanRequest) -> PlanBasis:
+    """What the plan names of its request, so that it can be made again from the record alone."""
+    market, named = request.market, sorted(request.targets)
+    return PlanBasis(
+        start_ms=request.start_ms,
+        mode=request.mode,
+        equity_usd=market.equity_usd,
+        positions={each: request.positions[each] for each in named if each in request.positions},
+        mids={each: market.mids[each] for each in named if each in market.mids},
+        sz_decimals={
+            each: spec.sz_decimals
+            for each in named
+            if (spec := market.specs.get(each)) is not None and not spec.delisted
+        },
+        unplannable={each: request.unplannable[each] for each in named if each in request.unplannable},
+    )
+
+
+def request_of(
+    plan: ExecutionPlan, basis: PlanBasis, *, targets: Mapping[str, float], params: ExecutionParams
+) -> PlanRequest:
+    """The request that a recorded plan was made from: the inverse of ``basis_of``."""
+    specs = {
+        symbol: AssetSpec(symbol=Symbol(symbol), asset_id=0, sz_decimals=decimals, max_leverage=1)
+        for symbol, decimals in basis.sz_decimals.items()
+    }
+    return PlanRequest(
+        cycle_id=plan.cycle_id,
+        start_ms=basis.start_ms,
+        targets=targets,
+        positions=basis.positions,
+        unplannable=basis.unplannable,
+        market=Market(specs=specs, mids=basis.mids, equity_usd=basis.equity_usd),
+        mode=basis.mode,
+        params=params,
+        inputs=plan.inputs,
+        dry_run=plan.dry_run,
     )
 
 
