@@ -14,6 +14,7 @@ from tradingbot.market_data.feed import MAX_AGE_MS, Condition, Feed, latest_fiel
 from tradingbot.market_data.history import LATE_MS, Bar, History
 from tradingbot.market_data.minute import MinuteState, Telling, due_minute, tell
 from tradingbot.market_data.poll import mids_timing, next_turn_ms
+from tradingbot.market_data.told import Told
 
 MINUTE = 60_000
 M = 1_771_430_400_000
@@ -40,6 +41,7 @@ class Market:
             feed=self.feed,
             history=self.history,
             prices="synthetic",
+            told=Told(),
         )
 
 

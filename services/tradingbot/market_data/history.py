@@ -64,7 +64,7 @@ class History:
     def gaps(self, symbol: str, *, newest_ms: int) -> list[int]:
         """The minutes of the window that ends at ``newest_ms`` without a price, but for those the venue has none of."""
         prices, absent = self._prices[symbol], self._told_absent[symbol]
-        return [minute for minute in _window(newest_ms) if minute not in prices and minute not in absent]
+        return [minute for minute in window_minutes(newest_ms) if minute not in prices and minute not in absent]
 
     def at(self, symbol: str, minute_ms: int) -> Decimal | None:
         """The price at a minute."""
@@ -73,11 +73,11 @@ class History:
     def window(self, symbol: str, newest_ms: int) -> list[float]:
         """The prices of the window that ends at ``newest_ms``, oldest first; 0.0 where there is none."""
         prices = self._prices[symbol]
-        return [float(prices.get(minute, 0)) for minute in _window(newest_ms)]
+        return [float(prices.get(minute, 0)) for minute in window_minutes(newest_ms)]
 
     def forget_before(self, newest_ms: int) -> None:
         """Drop what is older than the window that ends at ``newest_ms``."""
-        oldest = _window(newest_ms).start
+        oldest = window_minutes(newest_ms).start
         for symbol, prices in self._prices.items():
             self._prices[symbol] = {minute: px for minute, px in prices.items() if minute >= oldest}
             self._told_absent[symbol] = {minute for minute in self._told_absent[symbol] if minute >= oldest}
@@ -88,5 +88,6 @@ def next_minute_ms(at_ms: int) -> int:
     return -(-at_ms // MINUTE_MS) * MINUTE_MS
 
 
-def _window(newest_ms: int) -> range:
+def window_minutes(newest_ms: int) -> range:
+    """The minutes of the window that ends at ``newest_ms``, oldest first, in Unix milliseconds."""
     return range(newest_ms - (WINDOW - 1) * MINUTE_MS, newest_ms + 1, MINUTE_MS)

@@ -19,6 +19,7 @@ from tradingbot.domain.model import Model
 from tradingbot.market_data.features import HOUR, realised_vol, simple_return
 from tradingbot.market_data.feed import Condition, Feed
 from tradingbot.market_data.history import History
+from tradingbot.market_data.told import Told
 
 
 class MinuteState(Model):
@@ -52,28 +53,28 @@ def tell(
     feed: Feed,
     history: History,
     prices: str,
+    told: Told,
     failures: Mapping[str, str] = MappingProxyType({}),
 ) -> Telling:
     """The snapshot of a minute from what is known, however little that is.
 
+    ``told``: what the snapshots before have told; it is the caller's to say that this one was written.
     ``failures``: what could not be asked of the venue lately, with the reason; goes into the record.
     """
     conditions = {symbol: feed.condition(symbol, now_ms=now_ms) for symbol in universe}
     fresh = [symbol for symbol, condition in conditions.items() if condition is Condition.FRESH]
     usable = [symbol for symbol in fresh if history.at(symbol, minute_ms) is not None]
     stale = tuple(each for each in universe if conditions[each] in {Condition.STALE, Condition.CROSSED})
-    windows = {symbol: history.window(symbol, minute_ms) for symbol in usable}
+    mids = {symbol: px for symbol in usable if (px := history.at(symbol, minute_ms)) is not None}
     snapshot = FeatureSnapshot1m(
         asof_minute=from_ms(minute_ms),
         universe=tuple(universe),
-        mid_px={symbol: px for symbol in usable if (px := history.at(symbol, minute_ms)) is not None},
-        ret_1m=_known({symbol: simple_return(px, HOUR, 1) for symbol, px in windows.items()}),
-        ret_5m=_known({symbol: simple_return(px, HOUR, 5) for symbol, px in windows.items()}),
-        ret_1h=_known({symbol: simple_return(px, HOUR, HOUR) for symbol, px in windows.items()}),
-        vol_1h=_known({symbol: realised_vol(px, HOUR) for symbol, px in windows.items()}),
+        mid_px=mids,
+        **moves({symbol: history.window(symbol, minute_ms) for symbol in usable}),
         missing=tuple(each for each in universe if each not in usable and each not in stale),
         stale=stale,
         prices=prices,
+        history=told.news(history, mids, minute_ms=minute_ms),
     )
     return Telling(
         state=MinuteState(last_minute_ms=minute_ms),
@@ -120,6 +121,16 @@ def _level(snapshot: FeatureSnapshot1m) -> AuditLevel:
 
 def _features(snapshot: FeatureSnapshot1m) -> dict[str, dict[str, float]]:
     return {name: getattr(snapshot, name) for name in ("ret_1m", "ret_5m", "ret_1h", "vol_1h")}
+
+
+def moves(windows: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
+    """Returns and volatility of the minute at the end of each coin's window of prices; one that is NaN is left out."""
+    return {
+        "ret_1m": _known({symbol: simple_return(px, HOUR, 1) for symbol, px in windows.items()}),
+        "ret_5m": _known({symbol: simple_return(px, HOUR, 5) for symbol, px in windows.items()}),
+        "ret_1h": _known({symbol: simple_return(px, HOUR, HOUR) for symbol, px in windows.items()}),
+        "vol_1h": _known({symbol: realised_vol(px, HOUR) for symbol, px in windows.items()}),
+    }
 
 
 def _known(values: dict[str, float]) -> dict[str, float]:

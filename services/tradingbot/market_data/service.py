@@ -29,6 +29,7 @@ from tradingbot.market_data.poll import (
     next_turn_ms,
 )
 from tradingbot.market_data.settings import MarketDataSettings
+from tradingbot.market_data.told import Told
 from tradingbot.runtime import metrics
 from tradingbot.runtime.clock import guard_against_real_slowness
 from tradingbot.runtime.process import Process
@@ -70,6 +71,7 @@ class MarketData:
         self._feed = Feed(self._universe, max_age_ms=max_age_ms)
         self._history = History(self._universe, max_age_ms=max_age_ms)
         self._poller = Poller(info=info, redis=bus.redis, clock=process.clock, feed=self._feed, history=self._history)
+        self._so_far = Told()
         self._cell: StateCell[MinuteState] = bus.cell(MinuteState, MinuteState())
 
     async def run(self) -> None:
@@ -175,10 +177,12 @@ class MarketData:
                     feed=self._feed,
                     history=self._history,
                     prices=self._settings.price_source,
+                    told=self._so_far,
                     failures=self._poller.failures,
                 )
                 add = bus.add(Stream.FEATURES, telling.snapshot, cycle_id=cycle_id, key=minute_id(minute_ms))
                 outcome = Outcome(state=telling.state, adds=(add,), audits=(telling.record,))
+                so_far, self._so_far = self._so_far, Told()  # until Redis has answered nobody knows what was told
                 result = await bus.commit_step(
                     self._cell, outcome, commit_id=f"minute:{minute_id(minute_ms)}", cycle_id=cycle_id
                 )
@@ -186,6 +190,7 @@ class MarketData:
             self._process.log.warning("minute_superseded", minute=minute_id(minute_ms), detail=result.detail)
             await self._clock.sleep_real(RETRY_S)
             return
+        self._so_far = so_far.after(telling.snapshot, minute_ms=minute_ms)
         metrics.cycle_lag.set((self._clock.now_ms() - minute_ms) / 1000)
         self._process.health.beat("minute", max_age_s=60.0 + 2 * MINUTE_MS / 1000 / self._clock.speed)
         self._process.health.ready(bool(telling.snapshot.mid_px), "no coin has a usable price")
