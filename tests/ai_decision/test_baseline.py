@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 
 from ai_decision.market import UNIVERSE, features, view
-from tradingbot.ai_decision.baseline import CAP_SHARE, DEPLOYABLE, propose, strength
+from tradingbot.ai_decision.baseline import propose, strength
+from tradingbot.ai_decision.budgets import CAP_SHARE, DEPLOYABLE
 from tradingbot.ai_decision.strategy import validate
 from tradingbot.domain.limits import within_limits
 from tradingbot.domain.params import RiskParams

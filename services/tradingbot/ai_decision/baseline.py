@@ -24,17 +24,14 @@ from __future__ import annotations
 
 import math
 
+from tradingbot.ai_decision.budgets import MIN_VOL, Moves, Terms, inverse_vol_shares, moves_of, terms_of
 from tradingbot.ai_decision.strategy import RATIONALE_MAX, Proposal, View
 from tradingbot.domain.messages import ModelName
 from tradingbot.domain.weights import Vector
 
 MODEL = ModelName(name="momentum-over-volatility", version="1")
 MINUTES_A_YEAR = 525_600.0
-MIN_VOL = 0.05
-"""Annualised; below it a market stands still and its moves mean nothing."""
 FAST, SLOW = 0.3, 0.7
-DEPLOYABLE = 0.9
-CAP_SHARE = 0.8
 
 
 class Baseline:
@@ -47,19 +44,12 @@ class Baseline:
 
 def propose(view: View, *, error: str | None = None) -> Proposal:
     """The baseline's weights; ``error`` says why another strategy could not answer."""
-    symbols, features, risk = view.usable, view.features, view.risk
-    vols: Vector = [max(features.vol_1h[symbol], MIN_VOL) for symbol in symbols]
-    fast: Vector = [strength(features.ret_5m[s], vol, 5.0) for s, vol in zip(symbols, vols, strict=True)]
-    slow: Vector = [strength(features.ret_1h[s], vol, 60.0) for s, vol in zip(symbols, vols, strict=True)]
-    signals: Vector = [FAST * quick + SLOW * steady for quick, steady in zip(fast, slow, strict=True)]
-    shares = budgets(vols, [risk.cap(symbol) for symbol in symbols], DEPLOYABLE * min(risk.max_gross, risk.max_net))
-    weights = {
-        symbol: share * (signal if risk.allow_short else (1.0 + signal) / 2.0)
-        for symbol, share, signal in zip(symbols, shares, signals, strict=True)
-    }
+    symbols = view.usable
+    weights, signals = [0.0] * len(symbols), [0.0] * len(symbols)
+    confidence = weigh(moves_of(view), terms_of(view), weights, signals)
     return Proposal(
-        weights=weights,
-        confidence=confidence(fast, slow),
+        weights=dict(zip(symbols, weights, strict=True)),
+        confidence=confidence,
         rationale=_rationale(symbols, signals),
         model=MODEL,
         used="baseline" if error is None else "baseline_fallback",
@@ -68,26 +58,23 @@ def propose(view: View, *, error: str | None = None) -> Proposal:
     )
 
 
+def weigh(moves: Moves, terms: Terms, weights: Vector, signals: Vector) -> float:
+    """Write weights and signals; the confidence says how well the two moves agree over all coins, 0 without any."""
+    inverse_vol_shares(moves.vol_1h, terms.caps, terms.total, weights)
+    agreement = 0.0
+    for i in range(len(weights)):
+        vol = max(moves.vol_1h[i], MIN_VOL)
+        quick, steady = strength(moves.ret_5m[i], vol, 5.0), strength(moves.ret_1h[i], vol, 60.0)
+        signals[i] = FAST * quick + SLOW * steady
+        weights[i] = weights[i] * (signals[i] if terms.allow_short else (1.0 + signals[i]) / 2.0)
+        agreement += (1.0 + quick * steady) / 2.0
+    return agreement / len(weights) if len(weights) > 0 else 0.0
+
+
 def strength(move: float, vol: float, minutes: float) -> float:
     """A move in units of its usual size over as many minutes, squashed into (−1, 1)."""
     z = move / (vol * math.sqrt(minutes / MINUTES_A_YEAR))
     return z / math.sqrt(1.0 + z * z) if -1e100 < z < 1e100 else math.copysign(1.0, z)
-
-
-def budgets(vols: Vector, caps: Vector, deployable: float) -> Vector:
-    """Share ``deployable`` among the coins by inverse volatility, each within its part of the cap."""
-    total = 0.0
-    for vol in vols:
-        total += 1.0 / vol
-    return [min(deployable / vol / total, CAP_SHARE * cap) for vol, cap in zip(vols, caps, strict=True)]
-
-
-def confidence(fast: Vector, slow: Vector) -> float:
-    """How well the two moves agree, over all coins; 0 without any coin."""
-    total = 0.0
-    for quick, steady in zip(fast, slow, strict=True):
-        total += (1.0 + quick * steady) / 2.0
-    return total / len(fast) if fast else 0.0
 
 
 def _rationale(symbols: tuple[str, ...], signals: Vector) -> str:

@@ -13,9 +13,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from tradingbot.domain.params import AiParams, RiskParams
-from tradingbot.domain.weights import Room, Vector, clip, ewma, fit, room_of, scale, scale_gross, scale_net
+from tradingbot.domain.weights import (
+    Limits,
+    Room,
+    Scratch,
+    Vector,
+    clip,
+    copy_to,
+    ewma,
+    fit_with,
+    limits_of,
+    scale,
+    scale_gross,
+    scale_net,
+    scratch,
+)
+
+STEPS: Final = ("strategy", "cap_and_scale", "low_confidence", "ewma", "turnover")
+"""The names of the recorded rows, in order."""
+
+
+class Smoothing(NamedTuple):
+    """The part of the AI parameters that the kernel needs."""
+
+    alpha: float
+    min_confidence: float
+    low_conf_scale: float
+
+
+class Ground(NamedTuple):
+    """What a proposal is made steady against, over parallel vectors."""
+
+    now: Vector
+    """The present weights."""
+    previous: Vector
+    """The last target's weights."""
+    limits: Limits
+    smoothing: Smoothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,28 +84,41 @@ def stabilize(
         ai: smoothing and confidence.
     """
     symbols = tuple(proposed)
-    room = room_of((weight for symbol, weight in present.items() if symbol not in proposed), risk)
     now: Vector = [present.get(symbol, 0.0) for symbol in symbols]
-    caps: Vector = [risk.cap(symbol) for symbol in symbols]
-    lows: Vector = [-cap if risk.allow_short else 0.0 for cap in caps]
-    weights: Vector = list(proposed.values())
-    steps: dict[str, dict[str, float]] = {}
+    before = [previous.get(symbol, here) for symbol, here in zip(symbols, now, strict=True)]
+    rows = [[0.0] * len(symbols) for _ in STEPS]
+    steady(
+        list(proposed.values()),
+        Ground(
+            now=now,
+            previous=before,
+            limits=limits_of(symbols, present=present, risk=risk),
+            smoothing=Smoothing(ai.smooth_alpha, ai.min_confidence, ai.low_conf_scale),
+        ),
+        confidence,
+        rows,
+        scratch(len(symbols)),
+    )
+    steps = {name: dict(zip(symbols, row, strict=True)) for name, row in zip(STEPS, rows, strict=True)}
+    return Stabilized(weights=steps[STEPS[-1]], steps=steps)
 
-    def record(name: str) -> None:
-        steps[name] = {symbol: weight + 0.0 for symbol, weight in zip(symbols, weights, strict=True)}
 
-    record("strategy")
-    cap_and_scale(weights, lows, caps, room)
-    record("cap_and_scale")
-    if confidence < ai.min_confidence:
-        scale(weights, ai.low_conf_scale)
-    record("low_confidence")
-    ewma(weights, [previous.get(symbol, here) for symbol, here in zip(symbols, now, strict=True)], ai.smooth_alpha)
-    record("ewma")
-    clip(weights, lows, caps)
-    fit(weights, now, [0] * len(weights), room)
-    record("turnover")
-    return Stabilized(weights=steps["turnover"], steps=steps)
+def steady(weights: Vector, ground: Ground, confidence: float, rows: list[Vector], scratch: Scratch) -> None:
+    """All steps over parallel vectors, in place; ``rows`` gets the weights after each one, the last is the result."""
+    limits, smoothing = ground.limits, ground.smoothing
+    copy_to(rows[0], weights)
+    cap_and_scale(weights, limits.lows, limits.caps, limits.room)
+    copy_to(rows[1], weights)
+    if confidence < smoothing.min_confidence:
+        scale(weights, smoothing.low_conf_scale)
+    copy_to(rows[2], weights)
+    ewma(weights, ground.previous, smoothing.alpha)
+    copy_to(rows[3], weights)
+    clip(weights, limits.lows, limits.caps)
+    for i in range(len(weights)):
+        scratch.before[i] = weights[i]
+    fit_with(weights, ground.now, limits.room, scratch)
+    copy_to(rows[4], weights)
 
 
 def cap_and_scale(weights: Vector, lows: Vector, highs: Vector, room: Room) -> None:

@@ -11,7 +11,7 @@ passed by more than ``TOLERANCE``: applied to its own result, it changes nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from tradingbot.domain.limits import TOLERANCE
@@ -33,6 +33,18 @@ def clip(weights: Vector, lows: Vector, highs: Vector) -> None:
     """Bring each weight into its own [low, high]."""
     for i in range(len(weights)):
         weights[i] = min(max(weights[i], lows[i]), highs[i])
+
+
+def bound(weights: Vector, caps: Vector) -> None:
+    """Bring each |w| under its own cap."""
+    for i in range(len(weights)):
+        weights[i] = min(max(weights[i], -caps[i]), caps[i])
+
+
+def forbid_shorts(weights: Vector) -> None:
+    """Bring each weight to zero at least."""
+    for i in range(len(weights)):
+        weights[i] = max(weights[i], 0.0)
 
 
 def scale(weights: Vector, factor: float) -> None:
@@ -114,6 +126,40 @@ class Room(NamedTuple):
     turnover_cap: float
 
 
+class Limits(NamedTuple):
+    """What a vector of weights is brought within."""
+
+    lows: Vector
+    """The least that each may be: −cap, or 0 without shorts."""
+    caps: Vector
+    allow_short: bool
+    room: Room
+
+
+class Scratch(NamedTuple):
+    """Vectors of the weights' length that a kernel may write to: it makes none itself."""
+
+    before: Vector
+    why: list[int]
+    """The reasons' bits; all 0 at first."""
+
+
+def scratch(count: int) -> Scratch:
+    """New vectors to write to."""
+    return Scratch(before=[0.0] * count, why=[0] * count)
+
+
+def limits_of(symbols: Sequence[str], *, present: Mapping[str, float], risk: RiskParams) -> Limits:
+    """The limits of a proposal for ``symbols`` in a portfolio of ``present`` weights."""
+    caps = [risk.cap(symbol) for symbol in symbols]
+    return Limits(
+        lows=[-cap if risk.allow_short else 0.0 for cap in caps],
+        caps=caps,
+        allow_short=risk.allow_short,
+        room=room_of((weight for symbol, weight in present.items() if symbol not in symbols), risk),
+    )
+
+
 def room_of(held: Iterable[float], risk: RiskParams) -> Room:
     """The limits of the whole, and what held coins take of them."""
     weights = tuple(held)
@@ -135,12 +181,19 @@ def mark(why: list[int], reason: int, weights: Vector, before: Vector) -> None:
 
 
 def fit(weights: Vector, now: Vector, why: list[int], room: Room) -> None:
-    """Gross, net and turnover together, until none of them changes anything; ``why`` gathers each weight's reasons.
+    """``fit_with`` where nobody keeps a vector to compare with."""
+    fit_with(weights, now, room, Scratch(before=weights.copy(), why=why))
+
+
+def fit_with(weights: Vector, now: Vector, room: Room, scratch: Scratch) -> None:
+    """Gross, net and turnover together, until none of them changes anything; ``scratch.why`` gathers the reasons.
+
+    ``scratch.before`` equals ``weights``, here and on return: it is there to see what changed.
 
     The turnover cap may hold back a short that net relies on; net then takes from the longs, which is turnover again.
     After ``FIT_PASSES`` rounds all increases are given up; what is left only reduces and so is settled in one round.
     """
-    before = weights.copy()
+    before, why = scratch.before, scratch.why
     for _ in range(FIT_PASSES):
         _fit_sums(weights, before, why, room)
         if not scale_increases(weights, now, room.turnover_cap):
@@ -162,6 +215,12 @@ def _fit_sums(weights: Vector, before: Vector, why: list[int], room: Room) -> No
 def reasons(bits: int) -> tuple[str, ...]:
     """A weight's reasons in words, in the order in which the limits apply."""
     return tuple(word for bit, word in REASONS.items() if bits & bit)
+
+
+def copy_to(row: Vector, weights: Vector) -> None:
+    """Copy weights; + 0.0 turns the −0.0 of a short that was scaled to nothing into 0.0."""
+    for i in range(len(weights)):
+        row[i] = weights[i] + 0.0
 
 
 def ewma(weights: Vector, previous: Vector, alpha: float) -> None:

@@ -15,7 +15,7 @@ from tradingbot.domain.ids import Symbol, client_order_id, digest
 from tradingbot.domain.messages import ExecutionPlan, Inputs, PlanBasis, PlanLimits, PlanSlice, Side, SkippedSymbol
 from tradingbot.domain.modes import Mode
 from tradingbot.domain.params import ExecutionParams
-from tradingbot.execution.sizing import slice_lots, target_lots
+from tradingbot.execution.sizing import change_lots, inside_band, slice_lots, target_lots
 from tradingbot.venue.precision import AssetSpec, lots_to_size, size_to_lots
 
 REDUCTIONS, INCREASES = 0, 1
@@ -148,7 +148,11 @@ def _plan_symbol(symbol: str, weight: float, request: PlanRequest) -> list[PlanS
     legs = change_legs(position=position, target=target, close=weight == 0)
     if not legs:
         return "at_target"
-    if not any(leg.closes for leg in legs) and _inside_band(target - position, lot_usd=lot_usd, request=request):
+    if not any(leg.closes for leg in legs) and inside_band(
+        target - position,
+        lot_usd=lot_usd,
+        band_usd=request.params.min_rebalance_weight * float(request.market.equity_usd),
+    ):
         return "inside_band"
     if request.mode is not Mode.NORMAL:
         legs = [leg for leg in legs if leg.phase == REDUCTIONS]
@@ -158,23 +162,15 @@ def _plan_symbol(symbol: str, weight: float, request: PlanRequest) -> list[PlanS
 
 def change_legs(*, position: int, target: int, close: bool) -> list[Leg]:
     """The orders' directions that lead from a position to a target, in lots; ``close``: the target is exactly flat."""
-    if position == target:
-        return []
-    size = abs(position)
-    away, back = (Side.SELL, Side.BUY) if position > 0 else (Side.BUY, Side.SELL)
-    if position and (close or position * target < 0):
-        closing = Leg(lots=size, side=away, phase=REDUCTIONS, closes=True)
-        opening = Leg(lots=abs(target), side=away, phase=INCREASES)
-        return [closing, opening] if target and not close else [closing]
-    if position and abs(target) < size:
+    reduction, increase = change_lots(position, target, close=close)
+    legs = []
+    if reduction:
         # A target of a few dollars may round to no lot at all: what is left is then the whole position.
-        return [Leg(lots=size - abs(target), side=away, phase=REDUCTIONS, closes=target == 0)]
-    grow = back if position else (Side.BUY if target > 0 else Side.SELL)
-    return [Leg(lots=abs(target) - size, side=grow, phase=INCREASES)]
-
-
-def _inside_band(lots: int, *, lot_usd: float, request: PlanRequest) -> bool:
-    return abs(lots) * lot_usd < request.params.min_rebalance_weight * float(request.market.equity_usd)
+        away = Side.SELL if position > 0 else Side.BUY
+        legs.append(Leg(lots=reduction, side=away, phase=REDUCTIONS, closes=reduction == abs(position)))
+    if increase:
+        legs.append(Leg(lots=increase, side=Side.BUY if target > 0 else Side.SELL, phase=INCREASES))
+    return legs
 
 
 def _slices(symbol: str, legs: list[Leg], *, lot_usd: float, request: PlanRequest) -> list[PlanSlice]:

@@ -38,10 +38,25 @@ def realised_vol(px: Sequence[float], i: int) -> float:
     total = 0.0
     n = 0
     for k in range(max(1, i - HOUR + 1), i + 1):
-        if px[k] > 0.0 and px[k - 1] > 0.0:
-            r = math.log(px[k] / px[k - 1])
-            total += r * r
+        if has_move(px, k):
+            total += squared_move(px, k)
             n += 1
+    return annualised(total, n)
+
+
+def has_move(px: Sequence[float], k: int) -> bool:
+    """Whether minute k and the one before it have prices."""
+    return px[k] > 0.0 and px[k - 1] > 0.0
+
+
+def squared_move(px: Sequence[float], k: int) -> float:
+    """ln(px[k] / px[k − 1])², of prices that are there."""
+    r = math.log(px[k] / px[k - 1])
+    return r * r
+
+
+def annualised(total: float, n: int) -> float:
+    """The volatility of n squared moves that add up to ``total``; NaN with n < MIN_RETURNS."""
     if n < MIN_RETURNS:
         return math.nan
     return math.sqrt(total / n) * math.sqrt(MINUTES_PER_YEAR)

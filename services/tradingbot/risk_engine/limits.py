@@ -15,7 +15,23 @@ from tradingbot.domain.messages import Rejection, RiskSummary, TargetWeight
 from tradingbot.domain.modes import Mode
 from tradingbot.domain.params import ExternalPositions, RiskParams
 from tradingbot.domain.portfolio import gross, net, turnover
-from tradingbot.domain.weights import CAP, REDUCE_ONLY, SHORT, Vector, clip, fit, mark, reasons, reduce_only, room_of
+from tradingbot.domain.weights import (
+    CAP,
+    REDUCE_ONLY,
+    SHORT,
+    Limits,
+    Scratch,
+    Vector,
+    bound,
+    copy_to,
+    fit_with,
+    forbid_shorts,
+    limits_of,
+    mark,
+    reasons,
+    reduce_only,
+    scratch,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,21 +120,27 @@ def _cut(
     symbols = tuple(accepted)
     weights: Vector = list(accepted.values())
     now: Vector = [present.get(symbol, 0.0) for symbol in symbols]
-    caps: Vector = [risk.cap(symbol) for symbol in symbols]
-    why, before = [0] * len(symbols), weights.copy()
-    if not risk.allow_short:
-        clip(weights, [0.0] * len(weights), [max(weight, 0.0) for weight in weights])
+    notes = scratch(len(symbols))
+    cut(weights, now, limits_of(symbols, present=present, risk=risk), notes, reduces=mode is Mode.REDUCE_ONLY)
+    approved = dict(zip(symbols, weights, strict=True))
+    return approved, {symbol: reasons(bits) for symbol, bits in zip(symbols, notes.why, strict=True)}
+
+
+def cut(weights: Vector, now: Vector, limits: Limits, scratch: Scratch, *, reduces: bool) -> None:
+    """Every limit over parallel vectors, in place; ``scratch.why`` gathers each weight's reasons."""
+    before, why = scratch.before, scratch.why
+    for i in range(len(weights)):
+        before[i] = weights[i]
+    if not limits.allow_short:
+        forbid_shorts(weights)
         mark(why, SHORT, weights, before)
-    clip(weights, [-cap for cap in caps], caps)
+    bound(weights, limits.caps)
     mark(why, CAP, weights, before)
-    if mode is Mode.REDUCE_ONLY:
+    if reduces:
         reduce_only(weights, now)
         mark(why, REDUCE_ONLY, weights, before)
-    held = [weight for symbol, weight in present.items() if symbol not in accepted]
-    fit(weights, now, why, room_of(held, risk))
-    # + 0.0 turns the −0.0 of a short scaled to nothing into 0.0.
-    approved = {symbol: weight + 0.0 for symbol, weight in zip(symbols, weights, strict=True)}
-    return approved, {symbol: reasons(bits) for symbol, bits in zip(symbols, why, strict=True)}
+    fit_with(weights, now, limits.room, scratch)
+    copy_to(weights, weights)
 
 
 def _summary(
