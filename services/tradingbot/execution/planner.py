@@ -14,6 +14,7 @@ from tradingbot.bus.entries import Entry, Outcome
 from tradingbot.bus.params import read_params
 from tradingbot.domain.cycles import start_ms_of
 from tradingbot.domain.ids import digest
+from tradingbot.domain.in_force import params_record
 from tradingbot.domain.messages import ApprovedTargetPortfolio, AuditLevel, AuditRecord, ExecutionPlan
 from tradingbot.domain.modes import Mode, strictest
 from tradingbot.domain.params import Params, VersionedParams
@@ -160,13 +161,22 @@ class Planner:
             risk=approval.params.params.risk,
         )
         begun = ledger.model_copy(update={"plan": work}).pruned()
-        alone = Change(ledger=begun, plan=plan, audits=plan_audits(plan))
+        alone = Change(ledger=begun, plan=plan, audits=[*self._params_news(ledger, approval), *plan_audits(plan)])
         if not orders:
             return alone
         now_ms = approval.desk.now_ms
         reduces = any(each.reduce_only and each.start_ms <= now_ms for each in plan.slices)
         first = work_due(begun, approval.desk, terms=self._worker.terms(), reductions=reduces)
         return alone if first is None else replace(first, plan=plan, audits=[*alone.audits, *first.audits])
+
+    def _params_news(self, ledger: Ledger, approval: Approval) -> list[AuditRecord]:
+        last, params, cycle_id = ledger.plan, approval.params, approval.cycle_id
+        if last is not None and (last.params_label, last.cycle_id[:8]) == (params.label, cycle_id[:8]):
+            return []
+        record = params_record(
+            params, cycle_id=cycle_id, cycle_seconds=self._bus.cycle_seconds, universe=self._tracker.universe
+        )
+        return [record]
 
     def _request(self, ledger: Ledger, approval: Approval) -> PlanRequest:
         entry, desk, targets = approval.entry, approval.desk, approval.targets

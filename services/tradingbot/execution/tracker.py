@@ -42,7 +42,7 @@ class Tracker:
         self._book = book
         self._venue = venue
         self._stream = stream
-        self._universe = tuple(universe)
+        self.universe = tuple(universe)
         self.timing = timing
         self._clock = book.bus.clock
         self._asked_ms: dict[str, int] = {}
@@ -103,7 +103,7 @@ class Tracker:
         """One round of questions."""
         now_ms = self._clock.now_ms()
         wanted = questions(
-            self._book.ledger, universe=self._universe, now_ms=now_ms, asked_ms=self._asked_ms, timing=self.timing
+            self._book.ledger, universe=self.universe, now_ms=now_ms, asked_ms=self._asked_ms, timing=self.timing
         )
         if wanted.statuses or wanted.fills_since_ms is not None:
             await self._ask_orders(wanted, now_ms=now_ms)
@@ -163,7 +163,7 @@ class Tracker:
         account = await self._venue.info.clearinghouse_state(self._venue.account)
         self._venue.skew_ms = account.time_ms - (asked_ms + self._clock.now_ms()) // 2
         sighting = _sighting(account, asked_ms)
-        found = settle(self._book.ledger, sighting, universe=self._universe)
+        found = settle(self._book.ledger, sighting, universe=self.universe)
         fills: list[Fill] = []
         if found.doubted or not self._book.ledger.marks:
             since_ms = min(self._book.ledger.settled_ms or asked_ms, asked_ms) - SETTLE_FILLS_MARGIN_MS
@@ -172,7 +172,7 @@ class Tracker:
 
         def decide(ledger: Ledger) -> Change | None:
             counted, reports = absorb(ledger, fills)
-            result.append(settle(counted, sighting, universe=self._universe))
+            result.append(settle(counted, sighting, universe=self.universe))
             return Change(ledger=result[-1].ledger, reports=reports, audits=_settle_audits(result[-1]))
 
         await self._book.change(decide, cycle_id=self._cycle_id())

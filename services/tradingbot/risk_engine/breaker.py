@@ -69,6 +69,8 @@ class BreakerState(Model):
     """The UTC day on which fees passed their limit."""
     written: str | None = None
     """The signature of the judgement that ``ctl.mode.breaker`` holds."""
+    params_told: str | None = None
+    """Which parameters audit.logs has been told of, and on which day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

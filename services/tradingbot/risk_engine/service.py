@@ -15,6 +15,7 @@ from tradingbot.bus.trim import entry_id
 from tradingbot.domain.cycles import start_ms_of, to_ms
 from tradingbot.domain.errors import Temporary
 from tradingbot.domain.ids import digest
+from tradingbot.domain.in_force import params_record, telling_of
 from tradingbot.domain.messages import (
     AuditLevel,
     AuditRecord,
@@ -131,11 +132,20 @@ class RiskEngine:
         cycle_lag.set((self._clock.now_ms() - start_ms_of(cycle_id)) / 1000)
         judged = self._outcome(state, judgement, facts)
         approved = self._bus.add(Stream.APPROVED, decision.approved, cycle_id=cycle_id, key=cycle_id)
+        telling = telling_of(params, cycle_id=cycle_id)
         return Outcome(
-            state=judged.state,
+            state=(judged.state or state).model_copy(update={"params_told": telling}),
             adds=(approved, *judged.adds),
             writes=judged.writes,
-            audits=(decision.audit, *judged.audits),
+            audits=(*self._params_news(params, cycle_id), decision.audit, *judged.audits),
+        )
+
+    def _params_news(self, params: VersionedParams, cycle_id: str) -> tuple[AuditRecord, ...]:
+        if self._cell.value.params_told == telling_of(params, cycle_id=cycle_id):
+            return ()
+        settings = self._settings
+        return (
+            params_record(params, cycle_id=cycle_id, cycle_seconds=settings.cycle_seconds, universe=settings.universe),
         )
 
     async def _on_snapshot(self, entry: Entry[StateSnapshot]) -> Outcome[BreakerState]:
