@@ -1,0 +1,184 @@
+"""The portfolio's quadratic program in Clarabel's form, set up once and updated.
+
+Over the weights w, the sizes of the trades t ≥ |w − now| and, where shorts are possible, the sizes s ≥ |w|:
+
+    minimise   γ/2·wᵀΣw − μᵀw + costᵀt
+    subject to w − t ≤ now,  −w − t ≤ −now,  w ≤ highs,  −w ≤ −lows,
+               [w − s ≤ 0,  −w − s ≤ 0,]  Σt ≤ turnover,
+               long only: Σw ≤ total;   with shorts: Σs ≤ gross,  Σw ≤ net up,  −Σw ≤ net down
+
+Long only, gross and net are the same sum, so that one row and no s carries both. The matrix of the constraints never
+changes; γΣ, μ, the costs and every bound are vectors that ``update`` hands over. Nothing of an earlier solve is
+reused but the structure: weights are measured in the largest bound and the objective in its largest coefficient, which
+depends on the problem alone, and Clarabel's own equilibration, which would remember the first problem, is off. An
+updated solver so gives the same last bit as a fresh one (QDLDL: scalar code, one thread), and replay depends on that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import clarabel
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+Array = npt.NDArray[np.float64]
+
+GAP = 1e-9
+"""Largest duality gap and residual, of a program whose coefficients are about 1."""
+MAX_ITERATIONS = 60
+"""About 10 are needed."""
+
+
+class UnsolvedError(Exception):
+    """The program has no solution, or the solver found none that can be trusted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """The right-hand sides, in weights."""
+
+    now: Array
+    lows: Array
+    highs: Array
+    turnover: float
+    gross: float
+    net_up: float
+    """Σw at most."""
+    net_down: float
+    """−Σw at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What one more unit of weight would be worth to the objective at each bound: the dual values, ≥ 0.
+
+    At the optimum μ − γΣw = (buy − sell) + (high − low) + size + net for every coin, with buy + sell = cost + turnover.
+    """
+
+    buy: Array
+    sell: Array
+    high: Array
+    low: Array
+    size: Array
+    """Of Σ|w| ≤ gross, with the weight's sign; long only 0: there ``net`` carries both."""
+    turnover: float
+    gross: float
+    net: float
+    """Of Σw ≤ net up, less that of −Σw ≤ net down; long only of Σw ≤ min(gross, net up)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimum:
+    """What the solver found."""
+
+    weights: Array
+    value: float
+    """The least value of the program: minus the greatest of the objective."""
+    prices: Prices
+    iterations: int
+
+
+class Program:
+    """One program of a size, solved again and again with other numbers."""
+
+    def __init__(self, n: int, *, shorts: bool) -> None:
+        self._n = n
+        self._shorts = shorts
+        self._upper = _upper_triangle(n)
+        self._solver: Any = None
+
+    def solve(self, *, mu: Array, risk: Array, cost: Array, bounds: Bounds) -> Optimum:
+        """The optimum for these numbers.
+
+        Args:
+            mu: expected returns.
+            risk: γΣ, symmetric and positive semidefinite.
+            cost: of one unit of each weight traded, ≥ 0.
+            bounds: the right-hand sides; a bound that leaves no room is allowed as long as some portfolio keeps it.
+
+        Raises:
+            UnsolvedError: infeasible, or not solved to ``GAP``.
+        """
+        unit = max(float(np.abs(bounds.highs).max()), float(np.abs(bounds.lows).max()), 1e-3)
+        quadratic = risk[self._upper] * (unit * unit)
+        linear = np.concatenate([-mu, cost, np.zeros(self._n if self._shorts else 0)]) * unit
+        worth = max(float(np.abs(linear).max()), float(np.abs(quadratic).max()), 1e-12)
+        solution = self._run(quadratic / worth, linear / worth, self._right(bounds) / unit)
+        if str(solution.status) != "Solved":
+            raise UnsolvedError(f"the solver says {solution.status} after {solution.iterations} iterations")
+        return Optimum(
+            weights=np.array(solution.x[: self._n]) * unit,
+            value=float(solution.obj_val) * worth,
+            prices=self._prices(np.array(solution.z) * (worth / unit)),
+            iterations=int(solution.iterations),
+        )
+
+    def _run(self, quadratic: Array, linear: Array, right: Array) -> Any:
+        if self._solver is None:
+            self._solver = _fresh(self._n, quadratic, linear, right, shorts=self._shorts)
+        else:
+            self._solver.update(P=quadratic, q=linear, b=right)
+        return self._solver.solve()
+
+    def _right(self, bounds: Bounds) -> Array:
+        sides = [bounds.now, -bounds.now, bounds.highs, -bounds.lows]
+        if self._shorts:
+            sums = [bounds.turnover, bounds.gross, bounds.net_up, bounds.net_down]
+            return np.concatenate([*sides, np.zeros(2 * self._n), sums])
+        return np.concatenate([*sides, [bounds.turnover, min(bounds.gross, bounds.net_up)]])
+
+    def _prices(self, duals: Array) -> Prices:
+        n = self._n
+        sums = duals[6 * n :] if self._shorts else duals[4 * n :]
+        return Prices(
+            buy=duals[:n],
+            sell=duals[n : 2 * n],
+            high=duals[2 * n : 3 * n],
+            low=duals[3 * n : 4 * n],
+            size=duals[4 * n : 5 * n] - duals[5 * n : 6 * n] if self._shorts else np.zeros(n),
+            turnover=float(sums[0]),
+            gross=float(sums[1]) if self._shorts else 0.0,
+            net=float(sums[2] - sums[3]) if self._shorts else float(sums[1]),
+        )
+
+
+def _upper_triangle(n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows and columns of the upper triangle, column after column as a CSC matrix stores it."""
+    columns, rows = np.tril_indices(n)
+    return rows.astype(np.int64), columns.astype(np.int64)
+
+
+def _fresh(n: int, quadratic: Array, linear: Array, right: Array, *, shorts: bool) -> Any:
+    size = len(linear)
+    columns = np.minimum(np.arange(size + 1), n)
+    # Explicit zeros stay: an entry that is zero today must have its place tomorrow.
+    p = sparse.csc_matrix((quadratic, _upper_triangle(n)[0], columns * (columns + 1) // 2), shape=(size, size))
+    return clarabel.DefaultSolver(
+        p, linear, _matrix(n, shorts=shorts), right, [clarabel.NonnegativeConeT(len(right))], _settings()
+    )
+
+
+def _matrix(n: int, *, shorts: bool) -> Any:
+    each, ones = sparse.identity(n, format="csc"), np.ones((1, n))
+    trades = [[each, -each], [-each, -each], [each, None], [-each, None]]
+    if not shorts:
+        return sparse.bmat([*trades, [None, ones], [ones, None]], format="csc")
+    sizes = [[each, None, -each], [-each, None, -each]]
+    sums = [[None, ones, None], [None, None, ones], [ones, None, None], [-ones, None, None]]
+    return sparse.bmat([*([*row, None] for row in trades), *sizes, *sums], format="csc")
+
+
+def _settings() -> Any:
+    settings = clarabel.DefaultSettings()
+    settings.verbose = False
+    settings.max_threads = 1
+    settings.max_iter = MAX_ITERATIONS
+    settings.direct_solve_method = "qdldl"
+    settings.equilibrate_enable = False
+    settings.presolve_enable = False  # it would take rows away, and then nothing may be updated
+    settings.chordal_decomposition_enable = False
+    settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = GAP
+    return settings
