@@ -19,7 +19,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from tradingbot.ai_decision.program import Array, Bounds, Optimum, Prices, Program, UnsolvedError
+from tradingbot.ai_decision.program import Array, Bounds, InfeasibleError, Optimum, Prices, Program, UnsolvedError
 from tradingbot.domain.limits import TOLERANCE
 from tradingbot.domain.weights import Room, Vector, clip, fit, reduce_only
 
@@ -108,7 +108,10 @@ class Optimizer:
         """The best of those that keep the turnover cap; None when the other limits demand more turnover."""
         if demanded_turnover(bounds) > bounds.turnover - NO_ROOM:
             return None
-        return self._solve(problem, bounds, Rule.CAP)
+        try:
+            return self._solve(problem, bounds, Rule.CAP)
+        except InfeasibleError:
+            return None
 
     def _reducing(self, problem: Problem, bounds: Bounds) -> Solution:
         """The best of those where nothing grows."""
