@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from tradingbot.commands import bus, config, local, paper, processes
+from tradingbot.commands import bus, config, local, paper, processes, record
 from tradingbot.domain.errors import TradingBotError
 from tradingbot.runtime.process import ExitCode
 
@@ -40,6 +40,7 @@ app = typer.Typer(
 )
 app.command("up")(local.up)
 app.command("verify")(local.verify)
+app.command("record")(record.record)
 app.command("preflight")(processes.preflight)
 app.command("run")(processes.run)
 app.command("paper")(paper.paper)

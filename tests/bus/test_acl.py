@@ -111,7 +111,7 @@ KEYS = {
     "action:x": {"execution"},
     "bucket:ip_weight": {"market_data", "portfolio_state", "execution"},
     "bucket:orders": {"execution"},
-    Key.ARCHIVE_POSITION: set(),
+    Key.ARCHIVE_POSITION: {PERSON},
     "anything.else": set(),
 }
 

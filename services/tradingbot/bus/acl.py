@@ -41,7 +41,7 @@ _OWN_KEYS: dict[str, tuple[str, ...]] = {
     "risk_engine": (Key.MODE_BREAKER,),
     "execution": ("dedup:*", "action:*", Key.NONCE, Key.APPLIED, Key.LATEST_PREFLIGHT, bucket_key("*")),
     "monitor": (Key.MODE_PERSON, "ctl.command:*"),
-    PERSON: (Key.MODE_PERSON, Key.PARAMS_PERSON, "ctl.command:*"),
+    PERSON: (Key.MODE_PERSON, Key.PARAMS_PERSON, "ctl.command:*", Key.ARCHIVE_POSITION),
     OPERATOR: (Key.MODE_SPEC, Key.PARAMS, Key.LIMITS, "ctl.command:*", Key.IDENTITY, Key.SERVER, "lease:*"),
 }
 

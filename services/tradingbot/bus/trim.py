@@ -9,11 +9,17 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from tradingbot.bus.errors import bus_errors
-from tradingbot.bus.names import STREAMS, Key, Stream
+from tradingbot.bus.names import DAY_MS, STREAMS, Key, Stream
 from tradingbot.runtime import metrics
 
 EntryId = tuple[int, int]
 """Milliseconds and sequence: compared as numbers, never as text."""
+
+UNTIL_FIELD = "until_ms"
+"""Beside the streams in ``archive.position``: until when it counts, by the server's clock. A field and no expiry of the
+key, because the two are then written in one command."""
+ARCHIVE_COUNTS_MS = DAY_MS
+"""A recorder that is not heard of for so long keeps nothing any more."""
 
 
 async def trim_streams(redis: Redis, *, keep_ms: Mapping[Stream, int] | None = None) -> dict[Stream, int]:
@@ -25,10 +31,22 @@ async def trim_streams(redis: Redis, *, keep_ms: Mapping[Stream, int] | None = N
         seconds, micros = await redis.time()
         archive: Any = await redis.hgetall(Key.ARCHIVE_POSITION)
     now_ms = seconds * 1000 + micros // 1000
+    if int(archive.pop(UNTIL_FIELD, now_ms)) < now_ms:
+        archive = {}
     keep = {stream: spec.keep_ms for stream, spec in STREAMS.items()} | dict(keep_ms or {})
     return {
         stream: await _trim(redis, stream, oldest=(now_ms - keep[stream], 0), archive=archive) for stream in STREAMS
     }
+
+
+async def announce_position(redis: Redis, positions: Mapping[str, str]) -> None:
+    """Say how far the archive has come: later entries are kept until it has them, or is not heard of for a day."""
+    with bus_errors():
+        seconds, _ = await redis.time()
+        until_ms = str(seconds * 1000 + ARCHIVE_COUNTS_MS)
+        fields = [text for pair in {**positions, UNTIL_FIELD: until_ms}.items() for text in pair]
+        call: Any = redis.hset(Key.ARCHIVE_POSITION, items=fields)
+        await call
 
 
 async def _trim(redis: Redis, stream: Stream, *, oldest: EntryId, archive: Mapping[str, str]) -> int:

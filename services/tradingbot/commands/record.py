@@ -1,0 +1,88 @@
+"""``tradingbot record``: a bot's streams into Parquet files, by a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tradingbot.commands.config import EnvFile, find_env_file
+from tradingbot.commands.local import DataDir
+from tradingbot.domain.errors import Permanent
+from tradingbot.local.access import Access, find_bot
+from tradingbot.local.environment import read_environment
+
+_NICE = 10
+"""The loop comes first."""
+
+
+class RecordFailed(Permanent):
+    """The archive cannot be written."""
+
+
+def record(
+    *,
+    to: Annotated[Path, typer.Option(metavar="DIR", help="The archive's folder; goes on where it stopped.")],
+    once: Annotated[bool, typer.Option("--once", help="Write what is there now and end.")] = False,
+    every_s: Annotated[
+        float, typer.Option("--every", min=0.1, help="Real seconds between two files of a stream.")
+    ] = 60.0,
+    redis_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="The bus, when the bot does not run here. Default: REDIS_URL.")
+    ] = None,
+    data_dir: DataDir = None,
+    env_file: EnvFile = None,
+) -> None:
+    """Write everything that the bot says on its streams to Parquet files, until Ctrl-C.
+
+    A process of its own that the bot does not wait for. Killed at any moment it loses nothing and writes nothing twice
+    when it is started again, within the day for which the streams are kept for it. `tradingbot replay --archive DIR`
+    reads what it wrote, while it writes too.
+
+        tradingbot record --to archive/
+    """
+    given = read_environment(find_env_file(env_file), os.environ)
+    if redis_url is not None:
+        given["REDIS_URL"] = redis_url
+    with suppress(OSError):
+        os.nice(_NICE)
+    access = find_bot(data_dir=data_dir, given=given)
+    try:
+        asyncio.run(_record(access, to, once=once, flush_s=every_s))
+    except OSError as error:
+        raise RecordFailed(f"{to}: {error.strerror}") from None
+
+
+async def _record(access: Access, to: Path, *, once: bool, flush_s: float) -> None:
+    from tradingbot.replay.archive.archive import Archive  # noqa: PLC0415 - Parquet loads a lot
+    from tradingbot.replay.archive.recorder import Recorder  # noqa: PLC0415
+
+    archive, stop = Archive(to), asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with access.redis:
+        with archive.writing():
+            recorder = Recorder(
+                access.redis, archive, clock=access.clock, flush_s=flush_s, gone=lambda: _gone(access), tell=_tell
+            )
+            if once:
+                await recorder.once()
+            else:
+                _tell(f"recording to {to}; Ctrl-C writes what is left and ends")
+                await recorder.run(stop)
+    _tell(f"{recorder.recorded} entries written; {sum(archive.size().values()) / 1e6:.1f} MB in {to}")
+
+
+def _gone(access: Access) -> bool:
+    """A bot of this machine that has stopped comes back on another port."""
+    return access.folder is not None and access.folder.running() is None
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

@@ -1,0 +1,1 @@
+"""The record of a bot's streams on disk, in Parquet."""

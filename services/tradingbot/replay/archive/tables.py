@@ -1,0 +1,113 @@
+"""Entries as Parquet: one row an entry, zstd, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from tradingbot.bus.names import PAYLOAD_FIELD
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("cycle_id", pa.string()),
+        pa.field(PAYLOAD_FIELD, pa.string()),
+        pa.field("odd", pa.string()),
+    ]
+)
+"""``odd``: the fields, as JSON, of an entry that is no message (it has another field than ``p``)."""
+TEMPORARY = ".writing"
+_COMPRESSION_LEVEL = 9
+_CYCLE = re.compile(r'"cycle_id":\s*"(\d{8}T\d{4}Z)"')
+
+
+@dataclass(frozen=True, slots=True)
+class RawEntry:
+    """An entry as the bus held it."""
+
+    id: str
+    fields: Mapping[str, str]
+
+    @property
+    def payload(self) -> str | None:
+        """The message's JSON; None when it has none."""
+        return self.fields.get(PAYLOAD_FIELD)
+
+    @property
+    def cycle_id(self) -> str | None:
+        """The cycle that its envelope names: the envelope comes first in a payload."""
+        found = _CYCLE.search(self.payload or "")
+        return found[1] if found else None
+
+
+def write(path: Path, entries: Sequence[RawEntry]) -> None:
+    """Write a part: under another name first, so that no reader ever sees half of one."""
+    write_table(path, pa.table(_columns(entries), schema=SCHEMA))
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """The same for rows that are a table already; on return they are on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + TEMPORARY)
+    with temporary.open("wb") as file:
+        pq.write_table(table, file, compression="zstd", compression_level=_COMPRESSION_LEVEL, row_group_size=4096)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder last through a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_table(paths: Sequence[Path]) -> pa.Table:
+    """All rows of parts, in the order given."""
+    return pa.concat_tables([pq.read_table(path, schema=SCHEMA) for path in paths])
+
+
+def read(
+    paths: Sequence[Path], *, cycles: tuple[str, str] | None = None, ids: Collection[str] | None = None
+) -> Iterator[RawEntry]:
+    """The entries of parts in the order given: of the cycles from one to another, or with these ids."""
+    chosen = None
+    if cycles is not None:
+        chosen = (ds.field("cycle_id") >= cycles[0]) & (ds.field("cycle_id") <= cycles[1])
+    if ids is not None:
+        named = pc.is_in(ds.field("id"), pa.array(sorted(ids), pa.string()))
+        chosen = named if chosen is None else chosen & named
+    for path in paths:
+        for batch in ds.dataset(path, schema=SCHEMA, format="parquet").to_batches(filter=chosen):
+            for row in batch.to_pylist():
+                yield _entry(row)
+
+
+def _entry(row: Mapping[str, Any]) -> RawEntry:
+    odd, payload = row["odd"], row[PAYLOAD_FIELD]
+    return RawEntry(row["id"], json.loads(odd) if odd is not None else {PAYLOAD_FIELD: payload})
+
+
+def _columns(entries: Sequence[RawEntry]) -> dict[str, list[str | None]]:
+    plain = [set(each.fields) == {PAYLOAD_FIELD} for each in entries]
+    pairs = list(zip(entries, plain, strict=True))
+    return {
+        "id": [each.id for each in entries],
+        "cycle_id": [each.cycle_id for each in entries],
+        PAYLOAD_FIELD: [each.payload if is_plain else None for each, is_plain in pairs],
+        "odd": [None if is_plain else json.dumps(dict(each.fields)) for each, is_plain in pairs],
+    }
