@@ -139,7 +139,43 @@ class Program:
                 raise InfeasibleError("no portfolio keeps the limits")
         raise UnsolvedError(f"the solver says {status} after {iterations} iterations")
 
-    def _matrix(n: int, *, shorts: bool) -> Any:
+    def _fresh(self, quadratic: Array, linear: Array, right: Array, *, step: float) -> Any:
+        size = len(linear)
+        columns = np.minimum(np.arange(size + 1), self._n)
+        # Explicit zeros stay: an entry that is zero today must have its place tomorrow.
+        p = sparse.csc_matrix((quadratic, self._upper[0], columns * (columns + 1) // 2), shape=(size, size))
+        cones = [clarabel.NonnegativeConeT(len(right))]
+        return clarabel.DefaultSolver(p, linear, _matrix(self._n, shorts=self._shorts), right, cones, _settings(step))
+
+    def _right(self, bounds: Bounds) -> Array:
+        sides = [bounds.now, -bounds.now, bounds.highs, -bounds.lows]
+        if self._shorts:
+            sums = [bounds.turnover, bounds.gross, bounds.net_up, bounds.net_down]
+            return np.concatenate([*sides, np.zeros(2 * self._n), sums])
+        return np.concatenate([*sides, [bounds.turnover, min(bounds.gross, bounds.net_up)]])
+
+    def _prices(self, duals: Array) -> Prices:
+        n = self._n
+        sums = duals[6 * n :] if self._shorts else duals[4 * n :]
+        return Prices(
+            buy=duals[:n],
+            sell=duals[n : 2 * n],
+            high=duals[2 * n : 3 * n],
+            low=duals[3 * n : 4 * n],
+            size=duals[4 * n : 5 * n] - duals[5 * n : 6 * n] if self._shorts else np.zeros(n),
+            turnover=float(sums[0]),
+            gross=float(sums[1]) if self._shorts else 0.0,
+            net=float(sums[2] - sums[3]) if self._shorts else float(sums[1]),
+        )
+
+
+def _upper_triangle(n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows and columns of the upper triangle, column after column as a CSC matrix stores it."""
+    columns, rows = np.tril_indices(n)
+    return rows.astype(np.int64), columns.astype(np.int64)
+
+
+def _matrix(n: int, *, shorts: bool) -> Any:
     each, ones = sparse.identity(n, format="csc"), np.ones((1, n))
     trades = [[each, -each], [-each, -each], [each, None], [-each, None]]
     if not shorts:
