@@ -153,11 +153,16 @@ def limits_of(symbols: Sequence[str], *, present: Mapping[str, float], risk: Ris
     """The limits of a proposal for ``symbols`` in a portfolio of ``present`` weights."""
     caps = [risk.cap(symbol) for symbol in symbols]
     return Limits(
-        lows=[-cap if risk.allow_short else 0.0 for cap in caps],
+        lows=[low_of(cap, risk.allow_short) for cap in caps],
         caps=caps,
         allow_short=risk.allow_short,
         room=room_of((weight for symbol, weight in present.items() if symbol not in symbols), risk),
     )
+
+
+def low_of(cap: float, allow_short: bool) -> float:  # noqa: FBT001 - compiled: by position
+    """The least that a weight may be."""
+    return -cap if allow_short else 0.0
 
 
 def room_of(held: Iterable[float], risk: RiskParams) -> Room:

@@ -15,14 +15,24 @@ KNOTS = (0.0, 0.25, 0.75, 1.0)
 
 def corners(bar: Candle) -> tuple[float, float, float, float]:
     """The four prices of the path in their order."""
-    up, down = bar.high - bar.open, bar.open - bar.low
-    low_first = down < up or (down == up and bar.close >= bar.open)
-    return (bar.open, bar.low, bar.high, bar.close) if low_first else (bar.open, bar.high, bar.low, bar.close)
+    return corners_of(bar.open, bar.high, bar.low, bar.close)
+
+
+def corners_of(opening: float, high: float, low: float, close: float) -> tuple[float, float, float, float]:
+    """``corners`` of a bar's four prices."""
+    up, down = high - opening, opening - low
+    low_first = down < up or (down == up and close >= opening)
+    return (opening, low, high, close) if low_first else (opening, high, low, close)
 
 
 def px_at(bar: Candle, fraction: float) -> float:
     """The price at a fraction (0 to 1) of a bar."""
-    first, second, third, last = corners(bar)
+    return path_px(bar.open, bar.high, bar.low, bar.close, fraction)
+
+
+def path_px(opening: float, high: float, low: float, close: float, fraction: float) -> float:
+    """``px_at`` of a bar's four prices: scalar float64 arithmetic, so that backtests compile this very function."""
+    first, second, third, last = corners_of(opening, high, low, close)
     if fraction <= KNOTS[1]:
         left, right, share = first, second, fraction / KNOTS[1]
     elif fraction <= KNOTS[2]:
@@ -30,7 +40,7 @@ def px_at(bar: Candle, fraction: float) -> float:
     else:
         left, right, share = third, last, (fraction - KNOTS[2]) / (KNOTS[3] - KNOTS[2])
     # Rounding of the interpolation must not leave the bar.
-    return right if share >= 1 else min(max(left + (right - left) * share, bar.low), bar.high)
+    return right if share >= 1 else min(max(left + (right - left) * share, low), high)
 
 
 def part(bar: Candle, *, bar_ms: int, start_ms: int, end_ms: int) -> Candle:

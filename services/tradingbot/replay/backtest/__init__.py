@@ -1,0 +1,1 @@
+"""Backtests: the numeric kernel that decides live, compiled, over recorded candles."""
