@@ -37,7 +37,9 @@ def test_a_first_decision_targets_every_coin_and_remembers_it():
     decision = make()
 
     assert set(weights_of(decision)) == set(UNIVERSE)
-    assert decision.state == DecisionState(cycle_id=CYCLE, weights=weights_of(decision))
+    assert (decision.state.cycle_id, decision.state.weights) == (CYCLE, weights_of(decision))
+    (past,) = decision.state.recent
+    assert (past.cycle_id, past.weights, set(past.mids)) == (CYCLE, weights_of(decision), set(UNIVERSE))
     assert decision.target.cash_weight == pytest.approx(1 - sum(weights_of(decision).values()))
     assert decision.target.inputs.snapshot_id == "2-0"
 

@@ -182,10 +182,10 @@ async def test_a_strategy_without_a_usable_answer_is_replaced_by_the_baseline_fo
     assert record.details["error"]
 
 
-async def test_a_language_model_is_refused_until_it_is_built(scene):
+async def test_a_language_model_without_an_address_is_refused_at_the_start(scene):
     scene.environ["AI_USE_LLM"] = "true"
 
-    with pytest.raises(SettingsError, match="AI_USE_LLM"):
+    with pytest.raises(SettingsError, match="AI_LLM_ENDPOINT"):
         async with scene.running("ai_decision", run):
             pass
 

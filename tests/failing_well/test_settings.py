@@ -128,11 +128,11 @@ async def test_a_key_that_cannot_be_one_is_refused_and_never_shown(tmp_path: Pat
 
 
 @pytest.mark.parametrize("command", [("up",), ("run", "ai_decision"), ("config", "check")], ids=" ".join)
-async def test_a_language_model_is_refused_until_it_is_built(command: tuple[str, ...], tmp_path: Path) -> None:
+async def test_a_language_model_that_nobody_can_find_is_refused_at_the_start(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
     ended = await tradingbot(*command, cwd=tmp_path, AI_USE_LLM="true", **NEEDED)
 
     assert ended.code == ExitCode.REFUSED
-    assert ended.lines["AI_USE_LLM"].endswith(
-        "AI_USE_LLM: must be false: decisions by a language model are not built yet; the baseline decides; was 'true'"
-    )
+    assert "AI_LLM_ENDPOINT and AI_LLM_MODEL, is needed with AI_STRATEGY=llm" in ended.err
     assert list(tmp_path.iterdir()) == []

@@ -80,10 +80,6 @@ def test_a_key_or_password_in_the_wrong_place_is_not_shown_either() -> None:
     assert "hunter2" not in "".join(lines)
 
 
-def test_what_is_not_built_yet_is_refused_and_says_so() -> None:
-    assert "not built yet" in refused(AI_USE_LLM="true")[0]
-
-
 def test_an_empty_variable_counts_as_unset() -> None:
     assert ServiceSettings.load({**NEEDED, "HL_NETWORK": "", "POSTGRES_DSN": " "}).hl_network is Network.PAPER
 

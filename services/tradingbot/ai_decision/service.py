@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tradingbot.ai_decision import baseline
-from tradingbot.ai_decision.decide import DecisionState, decide, skipped, snapshot_problem
+from tradingbot.ai_decision.decide import DecisionState, decide, previous_weights, skipped, snapshot_problem
+from tradingbot.ai_decision.guard import ask
 from tradingbot.ai_decision.settings import AiDecisionSettings
-from tradingbot.ai_decision.strategy import Proposal, Strategy, StrategyFailed, View, validate
+from tradingbot.ai_decision.strategies import open_strategy
+from tradingbot.ai_decision.strategy import Proposal, Strategy, StrategyFailed, View
+from tradingbot.bus.consumer import MAX_SILENCE_S
 from tradingbot.bus.entries import Entry, Outcome
 from tradingbot.bus.names import Group, Stream
 from tradingbot.bus.params import read_params
 from tradingbot.bus.session import BusSession, open_session
 from tradingbot.domain.cycles import cycle_id_at, is_boundary, minute_id, start_ms_of, to_ms
 from tradingbot.domain.ids import digest
-from tradingbot.domain.messages import FeatureSnapshot1m, Inputs, StateSnapshot
+from tradingbot.domain.in_force import params_record, telling_of
+from tradingbot.domain.messages import AuditRecord, FeatureSnapshot1m, Inputs, StateSnapshot
 from tradingbot.domain.params import VersionedParams
 from tradingbot.runtime.metrics import count_error, cycle_lag
 from tradingbot.runtime.process import Process
@@ -27,7 +31,9 @@ async def run(process: Process) -> None:
     """Decide once a cycle until the process stops."""
     settings = AiDecisionSettings.load(process.environ)
     async with open_session(process, settings) as bus:
-        await AiDecision(bus, baseline.Baseline(), settings=settings).run()
+        process.log.info("strategy", name=settings.ai_strategy)
+        async with open_strategy(settings, redis=bus.redis, clock=bus.clock) as strategy:
+            await AiDecision(bus, strategy, settings=settings).run()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,29 +81,36 @@ class AiDecision:
         inputs = Inputs(features_id=entry.id, features_digest=digest(entry.raw))
         if state.cycle_id is not None and start_ms_of(state.cycle_id) >= minute_ms:
             return Outcome(audits=(skipped(f"cycle {state.cycle_id} has its target already", inputs=inputs),))
+        deadline_s = self._deadline_s()
         ground = await self._wait_for_ground()
         if isinstance(ground, str):
             self._bus.process.log.warning("no_target", reason=ground)
             return Outcome(audits=(skipped(ground, inputs=inputs),))
-        return await self._decide(entry, ground, inputs=inputs, cycle_id=minute_id(minute_ms))
+        return await self._decide(entry, ground, inputs=inputs, cycle_id=minute_id(minute_ms), deadline_s=deadline_s)
 
     async def _decide(
-        self, entry: Entry[FeatureSnapshot1m], ground: _Ground, *, inputs: Inputs, cycle_id: str
+        self, entry: Entry[FeatureSnapshot1m], ground: _Ground, *, inputs: Inputs, cycle_id: str, deadline_s: float
     ) -> Outcome[DecisionState]:
-        params = ground.params.params
+        params, state, settings = ground.params.params, self._cell.value, self._settings
         view = View(
             features=entry.data,
             snapshot=ground.snapshot.data,
-            universe=tuple(self._settings.universe),
+            universe=tuple(settings.universe),
             risk=params.risk,
+            ai=params.ai,
+            cycle_id=cycle_id,
+            previous=previous_weights(state, cycle_id=cycle_id, cycle_seconds=settings.cycle_seconds),
+            recent=state.recent,
+            deadline_s=deadline_s,
         )
         decision = decide(
             await self._propose(view),
             view,
-            state=self._cell.value,
+            state=state,
             cycle_id=cycle_id,
-            cycle_seconds=self._settings.cycle_seconds,
+            cycle_seconds=settings.cycle_seconds,
             ai=params.ai,
+            strategy=settings.ai_strategy,
             inputs=inputs.model_copy(
                 update={
                     "snapshot_id": ground.snapshot.id,
@@ -107,27 +120,43 @@ class AiDecision:
             ),
         )
         cycle_lag.set((self._bus.clock.now_ms() - start_ms_of(cycle_id)) / 1000)
+        telling = telling_of(ground.params, cycle_id=cycle_id)
         return Outcome(
-            state=decision.state,
+            state=decision.state.model_copy(update={"params_told": telling}),
             adds=(self._bus.add(Stream.TARGET, decision.target, cycle_id=cycle_id, key=cycle_id),),
-            audits=(decision.audit,),
+            audits=(*self._params_news(ground.params, cycle_id), decision.audit),
+        )
+
+    def _params_news(self, params: VersionedParams, cycle_id: str) -> tuple[AuditRecord, ...]:
+        if self._cell.value.params_told == telling_of(params, cycle_id=cycle_id):
+            return ()
+        settings = self._settings
+        return (
+            params_record(params, cycle_id=cycle_id, cycle_seconds=settings.cycle_seconds, universe=settings.universe),
         )
 
     async def _propose(self, view: View) -> Proposal:
         """The strategy's answer, or the baseline's when there is none that can be meant."""
+        within_s = view.deadline_s - self._bus.clock.real_s()
         try:
-            proposal = await self._strategy.propose(view)
-            validate(proposal, view)
+            return await ask(self._strategy, view, within_s=within_s, stop=self._bus.process.stop)
         except StrategyFailed as error:
             count_error(error)
-            self._bus.process.log.warning("baseline_fallback", error=str(error))
-            return baseline.propose(view, error=str(error))
-        return proposal
+            # The cause is an error that nobody foresaw: its traceback is wanted.
+            self._bus.process.log.warning("baseline_fallback", error=str(error), exc_info=error.__cause__)
+            instead = baseline.propose(view, error=str(error))
+            return replace(instead, evidence=error.evidence, answer_digest=error.answer_digest)
+
+    def _deadline_s(self) -> float:
+        """The real second by which this decision must be made; a longer budget is no hang."""
+        budget_s = self._settings.decision_budget_s
+        self._bus.process.health.beat(Group.AI, max_age_s=MAX_SILENCE_S + budget_s)
+        return self._bus.clock.real_s() + budget_s
 
     async def _wait_for_ground(self) -> _Ground | str:
         """Parameters and a fresh snapshot, or why there are none; gives a system that is starting a moment."""
         clock = self._bus.clock
-        deadline_s = clock.real_s() + self._settings.decision_wait_s
+        deadline_s = clock.real_s() + min(self._settings.decision_wait_s, self._settings.decision_budget_s)
         while True:
             ground = await self._ground()
             if isinstance(ground, _Ground) or clock.real_s() >= deadline_s or self._bus.process.stop.is_set():

@@ -10,18 +10,42 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from tradingbot.domain.errors import Permanent
 from tradingbot.domain.messages import FeatureSnapshot1m, ModelName, StateSnapshot
-from tradingbot.domain.params import RiskParams
+from tradingbot.domain.model import Model
+from tradingbot.domain.params import AiParams, RiskParams
 from tradingbot.domain.portfolio import present_weights
 
 RATIONALE_MAX = 800
 
 
 class StrategyFailed(Permanent):
-    """A strategy gave no usable answer for this cycle; the baseline decides instead."""
+    """A strategy gave no usable answer for this cycle; the baseline decides instead.
+
+    Args:
+        message: why, for a person.
+        evidence: what a model answered all the same, for the record.
+        answer_digest: domain.ids.digest of that answer.
+    """
+
+    def __init__(
+        self, message: str, *, evidence: Mapping[str, Any] | None = None, answer_digest: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.evidence: Mapping[str, Any] = evidence or {}
+        self.answer_digest = answer_digest
+
+
+class PastDecision(Model):
+    """An earlier decision, and what the account and the market were when it was made."""
+
+    cycle_id: str
+    weights: dict[str, float]
+    """Its target."""
+    equity_usd: float
+    mids: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +56,14 @@ class View:
     snapshot: StateSnapshot
     universe: tuple[str, ...]
     risk: RiskParams
+    ai: AiParams = field(default_factory=AiParams)
+    cycle_id: str = ""
+    previous: Mapping[str, float] = field(default_factory=dict)
+    """The last target's weights, while they count."""
+    recent: tuple[PastDecision, ...] = ()
+    """The last decisions, oldest first."""
+    deadline_s: float = 0.0
+    """The real second (Clock.real_s) by which the answer must be there; 0: none is set. No part of what decides."""
 
     @property
     def usable(self) -> tuple[str, ...]:
@@ -63,6 +95,11 @@ class Proposal:
     error: str | None = None
     """Why the intended strategy could not, when the baseline stands in for it."""
     signals: Mapping[str, float] = field(default_factory=dict)
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    """What the answer rests on beside the view, such as a model's parsed answers: JSON-able, enough to compute the
+    proposal again without asking anybody."""
+    answer_digest: str | None = None
+    """domain.ids.digest of the raw answers; None where nobody was asked."""
 
 
 class Strategy(Protocol):

@@ -22,6 +22,7 @@ from tradingbot.bus.names import (
     Stream,
     bucket_key,
     dead_letter_stream,
+    spend_key,
 )
 from tradingbot.domain.services import SERVICES
 
@@ -32,6 +33,7 @@ _READ = (
     *("+get", "+exists", "+type", "+ttl", "+pttl", "+hget", "+hmget", "+hgetall", "+smembers", "+sismember", "+scard"),
     *("+xrange", "+xrevrange", "+xlen", "+xread", "+xpending", "+xinfo|stream", "+xinfo|groups", "+xinfo|consumers"),
 )
+_SPEND = ("+get", "+incrby", "+expire", "+pexpire", "+ttl")
 _WRITE = ("+get", "+set", "+incr", "+del", "+pexpire", "+pttl", "+hget", "+hmget", "+hset", "+sadd", "+srem", "+type")
 
 _OWN_KEYS: dict[str, tuple[str, ...]] = {
@@ -61,6 +63,8 @@ def acl_rules(role: str) -> list[str]:
         rules += ["+function|load", "+function|list", "+config|get", _selector(["+xdel"], "%W~dlq.*")]
         letters = ["dlq.*"]
         written += [str(stream) for stream, spec in STREAMS.items() if spec.dead_letter and str(stream) not in written]
+    if role == "ai_decision":
+        rules.append(_selector(_SPEND, f"%RW~{spend_key('*')}"))
     if role == "portfolio_state":
         rules.append(_selector(["+xtrim"], *(f"%W~{stream}" for stream in Stream)))
     if consumed:

@@ -183,6 +183,11 @@ def action_key(action_id: str) -> str:
     return f"action:{action_id}"
 
 
+def spend_key(day: str) -> str:
+    """What a day's (``2026-02-18``) language model has cost, in whole micro-USD."""
+    return f"llm.spend:{day}"
+
+
 def bucket_key(name: str) -> str:
     """A token bucket."""
     return f"bucket:{name}"

@@ -19,6 +19,13 @@ from tradingbot.domain.model import Model
 _ADDRESS = re.compile(r"0x[0-9a-f]{40}")
 _SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_@/-]{0,31}")
 
+STRATEGIES = ("baseline", "llm", "regime", "equal", "inverse_vol")
+"""Who may decide; besides these a plugin of a person's own, by its entry point's name."""
+MODEL_STRATEGIES = frozenset({"llm", "regime"})
+"""Those that ask a language model and so need its endpoint and its name."""
+PLUGIN_PREFIX = "plugin:"
+STRATEGY_PATTERN = rf"^({'|'.join(STRATEGIES)}|{PLUGIN_PREFIX}[A-Za-z0-9][A-Za-z0-9_.-]{{0,63}})$"
+
 
 class Network(StrEnum):
     """Which venue is traded on; it alone picks the signing letter (paper signs as testnet)."""
@@ -58,6 +65,12 @@ def _check_address(address: str) -> str:
     return address.lower()
 
 
+def _check_strategy(name: str) -> str:
+    if not re.fullmatch(STRATEGY_PATTERN, name):
+        raise ValueError(f"must be one of {', '.join(STRATEGIES)}, or {PLUGIN_PREFIX}NAME for a strategy of your own")
+    return name
+
+
 def _check_url(schemes: tuple[str, ...]) -> AfterValidator:
     def check(url: str) -> str:
         if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
@@ -71,6 +84,7 @@ Universe = Annotated[tuple[Symbol, ...], BeforeValidator(split_list), AfterValid
 Address = Annotated[str, AfterValidator(_check_address)]
 HttpUrl = Annotated[str, _check_url(("http", "https"))]
 WsUrl = Annotated[str, _check_url(("ws", "wss"))]
+StrategyName = Annotated[str, AfterValidator(_check_strategy)]
 CycleSeconds = Annotated[int, AfterValidator(check_cycle_seconds)]
 
 

@@ -16,7 +16,6 @@ from tradingbot.domain.static import Network
 from tradingbot.runtime.process import settings_class
 from tradingbot.runtime.settings import (
     PARAMETER_NAMES,
-    RESERVED_NAMES,
     SettingsError,
     check_names,
     load_params,
@@ -33,7 +32,7 @@ _BASE = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUA
 def known_names() -> frozenset[str]:
     """Every name that a ``.env`` may hold."""
     declared = {name for service in SERVICES for name in settings_class(service).names().values()}
-    return frozenset(declared | set(PARAMETER_NAMES) | set(RESERVED_NAMES))
+    return frozenset(declared | set(PARAMETER_NAMES))
 
 
 def read_environment(env_file: Path | None, environ: Mapping[str, str]) -> dict[str, str]:

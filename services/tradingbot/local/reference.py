@@ -16,16 +16,19 @@ from typing import Any
 from tradingbot.domain.model import Model
 from tradingbot.domain.params import AiParams, ExecutionParams, RiskParams
 from tradingbot.domain.services import SERVICES
-from tradingbot.domain.static import StaticSettings
+from tradingbot.domain.static import PLUGIN_PREFIX, STRATEGIES, StaticSettings
 from tradingbot.local.environment import SET_BY_UP
 from tradingbot.runtime.process import settings_class
-from tradingbot.runtime.settings import PARAMETER_NAMES, RESERVED_NAMES, ServiceSettings
+from tradingbot.runtime.settings import PARAMETER_NAMES, ServiceSettings
 
 _PARAMETER_MODELS: Mapping[str, type[Model]] = {"risk": RiskParams, "execution": ExecutionParams, "ai": AiParams}
 _SPECIAL_DOCS = {
     "CAP_BTC_ETH": "|w| at most for BTC and for ETH. Default 0.15: the most liquid coins may weigh the most.",
     "CAP_ALT": "|w| at most for any other coin. Default 0.10.",
 }
+_SPECIAL_DEFAULTS = {"AI_STRATEGY": "baseline"}
+"""Of fields whose default follows from another one."""
+_SPECIAL_ALLOWED = {"AI_STRATEGY": f"{', '.join(STRATEGIES)}, {PLUGIN_PREFIX}NAME"}
 _UNITS = {"_s": "seconds", "_ms": "milliseconds", "_bps": "basis points", "_per_min": "per minute"}
 _WIDTH = 100
 
@@ -55,7 +58,7 @@ class Setting:
 def reference() -> tuple[Setting, ...]:
     """Every setting, in the order of the page."""
     seen: dict[str, Setting] = {}
-    for each in (*_static(), *_parameters(), *_shared(), *_services(), *_reserved()):
+    for each in (*_static(), *_parameters(), *_shared(), *_services()):
         seen.setdefault(each.name, each)
     return tuple(seen.values())
 
@@ -74,12 +77,6 @@ def _services() -> Iterator[Setting]:
         model = settings_class(service)
         own = [field for field in model.model_fields if field not in ServiceSettings.model_fields]
         yield from _of_class(model, section=f"Only {service}", fields=own)
-
-
-def _reserved() -> Iterator[Setting]:
-    for name, text in RESERVED_NAMES.items():
-        secret = name.endswith("_KEY")
-        yield Setting(name=name, section="Not used yet", allowed="text", default="", text=text, secret=secret)
 
 
 def _parameters() -> Iterator[Setting]:
@@ -111,8 +108,9 @@ def _of_class(model: type[StaticSettings], *, section: str, fields: list[str]) -
         yield Setting(
             name=field.upper(),
             section=section,
-            allowed=_allowed(properties, schema.get("$defs", {})) + _unit(field.upper()),
-            default=_written(info.default) if has_default else "",
+            allowed=_SPECIAL_ALLOWED.get(field.upper())
+            or _allowed(properties, schema.get("$defs", {})) + _unit(field.upper()),
+            default=_written(info.default) if has_default else _SPECIAL_DEFAULTS.get(field.upper(), ""),
             text=texts.get(field, ""),
             secret="SecretStr" in str(info.annotation),
             required=info.is_required(),

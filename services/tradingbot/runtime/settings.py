@@ -53,14 +53,6 @@ PARAMETER_NAMES: Mapping[str, tuple[str, ...]] = {
 ``ctl.params``, because they may change while the bot runs."""
 
 
-RESERVED_NAMES: Mapping[str, str] = {
-    "AI_LLM_ENDPOINT": "The language model's OpenAI-compatible endpoint. Unused while AI_USE_LLM is false.",
-    "AI_LLM_API_KEY": "The language model's key, a secret. Given to no process while AI_USE_LLM is false.",
-    "AI_LLM_MODEL": "The language model's name. Unused while AI_USE_LLM is false.",
-}
-"""The mission's names whose part is not built yet: known, so that a complete ``.env`` is not refused."""
-
-
 class SettingsError(Permanent):
     """Settings that cannot be used: a line per field with its name, its value (never a secret) and what is allowed.
 
@@ -76,12 +68,6 @@ def _check_log_level(level: str) -> str:
     if level.upper() not in ALLOWED_LOG_LEVELS:
         raise ValueError(f"must be one of {', '.join(ALLOWED_LOG_LEVELS)}")
     return level.upper()
-
-
-def _refuse_llm(wanted: bool) -> bool:  # noqa: FBT001 - a validator
-    if wanted:
-        raise ValueError("must be false: decisions by a language model are not built yet; the baseline decides")
-    return wanted
 
 
 def _refuse_postgres(_: SecretStr) -> SecretStr:
@@ -134,9 +120,6 @@ class ServiceSettings(StaticSettings):
     otel_exporter_otlp_endpoint: HttpUrl | None = None
     """OTLP/HTTP endpoint such as http://collector:4318 for traces that join a cycle across services. Default: none,
     no traces and nothing of OpenTelemetry is loaded."""
-
-    ai_use_llm: Annotated[bool, AfterValidator(_refuse_llm)] = False
-    """Whether a language model decides. Only false for now: the deterministic baseline decides."""
 
     postgres_dsn: Annotated[SecretStr, AfterValidator(_refuse_postgres)] | None = None
     """PostgreSQL for the archive. Only empty for now: the record is on Redis Streams."""
