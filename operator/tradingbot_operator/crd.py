@@ -32,6 +32,7 @@ _COLUMNS = (
     ("Network", ".spec.exchange.network", "paper, testnet or mainnet", 0),
     ("Phase", ".status.phase", "One word, derived from the conditions", 1),
     ("Source", ".status.mode.source", "Whose mode is in force", 1),
+    ("Strategy", ".spec.ai.strategy", "Who decides", 1),
     ("Account", ".status.account", "The account that is traded", 1),
 )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tradingbot.domain.static import Network
 from tradingbot_operator.names import MAX_NAME_LENGTH
-from tradingbot_operator.spec import COIN, RedisSpec, Strategy, TradingBotSpec
+from tradingbot_operator.spec import COIN, RedisSpec, TradingBotSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,10 +193,19 @@ _EXCHANGE = (
 _AI = (
     Rule(
         at="spec.ai",
-        cel="self.strategy == 'baseline'",
-        message="strategy must be baseline: this version decides with the baseline alone",
-        path="spec.ai.strategy",
-        holds=lambda spec: spec.ai.strategy is Strategy.BASELINE,
+        cel="!(self.strategy in ['llm', 'regime']) || has(self.endpoint)",
+        message="endpoint is needed by the strategies llm and regime: the language model's API",
+        path="spec.ai.endpoint",
+        required=True,
+        holds=lambda spec: not spec.ai.asks_a_model or spec.ai.endpoint is not None,
+    ),
+    Rule(
+        at="spec.ai",
+        cel="!(self.strategy in ['llm', 'regime']) || has(self.model)",
+        message="model is needed by the strategies llm and regime: the language model's name",
+        path="spec.ai.model",
+        required=True,
+        holds=lambda spec: not spec.ai.asks_a_model or spec.ai.model is not None,
     ),
 )
 

@@ -128,6 +128,9 @@ class OperatorSettings(_Section):
     """Labels of the namespaces that may read the bots' /metrics. Default: none may."""
     extra_egress: tuple[EgressRule, ...] = ()
     """Further egress of the services: OTLP, PostgreSQL, alerts."""
+    model_egress: tuple[EgressRule, ...] = ()
+    """Further egress of ai_decision's pods that decide by llm, regime or a plugin: a model in a private network, which
+    the way to `spec.ai.endpoint` leaves out."""
     dns_egress: tuple[EgressRule, ...] = (_CLUSTER_DNS,)
     """The way to the cluster's DNS. Default: kube-dns in kube-system and the node's cache."""
     external_redis_egress: tuple[EgressRule, ...] = (_REDIS_ANYWHERE,)

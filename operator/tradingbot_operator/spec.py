@@ -15,7 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from tradingbot.domain.modes import Mode
 from tradingbot.domain.params import ExternalPositions, HaltAction, OrderTif
-from tradingbot.domain.static import Network
+from tradingbot.domain.static import MODEL_STRATEGIES, PLUGIN_PREFIX, STRATEGY_PATTERN, Network
 
 MAX_COINS = 64
 
@@ -61,14 +61,6 @@ class DeletionPolicy(StrEnum):
     CANCEL_ORDERS = "CancelOrders"
     FLATTEN = "Flatten"
     LEAVE = "Leave"
-
-
-class Strategy(StrEnum):
-    """Who decides."""
-
-    BASELINE = "baseline"
-    LLM = "llm"
-    REGIME = "regime"
 
 
 class PrivateKeyRef(SpecModel):
@@ -141,11 +133,13 @@ class ExchangeSpec(SpecModel):
 
 
 class AiSpec(SpecModel):
-    """How targets are decided and made steady. A change of the smoothing applies from the next cycle."""
+    """How targets are decided and made steady. A change of smoothAlpha, minConfidence or lowConfidenceScale applies
+    from the next cycle; a change of anything else here restarts ai_decision's pod and no other."""
 
-    strategy: Strategy = Strategy.BASELINE
-    """Who decides: baseline (momentum scaled by volatility), llm or regime. This version decides with baseline
-    alone."""
+    strategy: Annotated[str, StringConstraints(pattern=STRATEGY_PATTERN, max_length=72)] = "baseline"
+    """Who decides: baseline (momentum scaled by volatility), equal, inverse_vol, llm (a language model gives the
+    weights), regime (it gives the regime, an optimizer the weights), or plugin:NAME, a strategy of your own that is
+    installed in the image."""
     decision_budget_seconds: Annotated[int, Field(ge=1, le=600)] = 12
     """The most time that a decision may take, in seconds, before the baseline decides."""
     smooth_alpha: Annotated[float, Field(gt=0, le=1)] = 0.3
@@ -155,11 +149,37 @@ class AiSpec(SpecModel):
     low_confidence_scale: Fraction = 0.5
     """Gross is multiplied by this when confidence is below minConfidence."""
     endpoint: HttpUrl | None = None
-    """The language model's OpenAI-compatible endpoint."""
+    """Base URL of the language model's OpenAI-compatible API, such as https://api.example.com/v1. Needed by llm and
+    regime. A model in the cluster is named NAME.NAMESPACE.svc; one in a private network needs the chart's
+    `bots.modelEgress`."""
     model: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
-    """The language model's name."""
+    """The language model's name, as the endpoint knows it. Needed by llm and regime."""
     api_key_secret_ref: ApiKeyRef | None = None
-    """The Secret with the language model's key."""
+    """The Secret with the language model's key, if it needs one. Mounted into ai_decision's pod alone."""
+    max_usd_per_day: Annotated[float, Field(ge=0, le=100_000)] = 5
+    """USD that may be spent on the model in a UTC day, checked before each call; above it the baseline decides."""
+    usd_per_million_tokens_in: Annotated[float, Field(ge=0, le=10_000)] = 3
+    """USD for a million tokens of the prompt; 0 for a model of your own. The default is a dear model's price."""
+    usd_per_million_tokens_out: Annotated[float, Field(ge=0, le=10_000)] = 15
+    """USD for a million tokens of the answer; 0 for a model of your own. The default is a dear model's price."""
+    max_tokens: Annotated[int, Field(ge=64, le=32_768)] = 800
+    """Tokens of an answer at most."""
+    samples: Annotated[int, Field(ge=1, le=7)] = 1
+    """How often a decision asks; disagreement of the answers lowers confidence. Each one is paid for."""
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0
+    """The model's sampling temperature; above 0 with several samples, or they agree for no reason."""
+    prompt: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$", max_length=32)] = "v1"
+    """Version of the prompt: the name of one of the files in the image."""
+
+    @property
+    def asks_a_model(self) -> bool:
+        """Whether the strategy asks a language model."""
+        return self.strategy in MODEL_STRATEGIES
+
+    @property
+    def is_plugin(self) -> bool:
+        """Whether the strategy is one of a person's own."""
+        return self.strategy.startswith(PLUGIN_PREFIX)
 
 
 class DrawdownSpec(SpecModel):

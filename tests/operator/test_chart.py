@@ -33,6 +33,7 @@ EVERYTHING: dict[str, Any] = {
         "podMonitor": True,
         "metricsFrom": {"kubernetes.io/metadata.name": "monitoring"},
         "extraEgress": [{"ports": [{"port": 4318}]}],
+        "modelEgress": [{"ports": [{"port": 11434}]}],
         "dnsEgress": [{"ports": [{"port": 53, "protocol": "UDP"}]}],
         "externalRedisEgress": [{"ports": [{"port": 6379}]}],
         "otlpEndpoint": "http://otel.monitoring:4318",

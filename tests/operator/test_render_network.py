@@ -7,17 +7,14 @@ import pytest
 
 from support.operator_render import (
     EVERYTHING,
-    MASTER,
     SETTINGS,
     THEIR_REDIS,
-    bot,
     everything,
     of_kind,
     rendered,
     templates,
 )
 from tradingbot_operator.names import COMPONENTS, SERVICE_COMPONENTS
-from tradingbot_operator.render import context_of, render
 from tradingbot_operator.settings import parse_settings
 
 INTERNET, METADATA, NODE = "99.84.12.7", "169.254.169.254", "172.18.0.2"
@@ -174,21 +171,21 @@ def test_a_redis_of_a_persons_own_is_reached_at_the_ports_of_redis():
     assert not reaches(theirs, pods(theirs)["execution"], "10.9.8.8", 6379)
 
 
-def with_strategy(**ai):
-    """A bot whose strategy this version refuses to run, rendered all the same."""
-    import dataclasses
-
-    each = bot()
-    spec = each.spec.model_copy(update={"ai": each.spec.ai.model_copy(update=ai)})
-    each = dataclasses.replace(each, spec=spec)
-    return render(each, context_of(each, SETTINGS, MASTER))
+def with_strategy(strategy="llm", settings=SETTINGS, **ai):
+    """What is rendered of a bot that decides by this strategy."""
+    model = {} if strategy.startswith("plugin:") else {"endpoint": "https://api.example/v1", "model": "m"}
+    return rendered({"ai": {"strategy": strategy, **model, **ai}}, settings=settings)
 
 
 def test_the_models_endpoint_is_open_to_the_decision_alone_and_only_when_a_strategy_needs_it():
     assert not reaches(PAPER, pods(PAPER)["ai-decision"], INTERNET, 443)
-    llm = with_strategy(strategy="llm")
-    for component, pod in pods(llm).items():
-        assert reaches(llm, pod, INTERNET, 443) is (component == "ai-decision")
+    for strategy in ("llm", "regime"):
+        asking = with_strategy(strategy)
+        for component, pod in pods(asking).items():
+            assert reaches(asking, pod, INTERNET, 443) is (component == "ai-decision")
+    for strategy in ("equal", "inverse_vol", "plugin:mine"):
+        alone = rendered({"ai": {"strategy": strategy, "endpoint": "https://api.example/v1"}})
+        assert not reaches(alone, pods(alone)["ai-decision"], INTERNET, 443)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +193,7 @@ def test_the_models_endpoint_is_open_to_the_decision_alone_and_only_when_a_strat
     [
         ("http://model.ai.svc:8000/v1", {"namespace": "ai", "labels": {"app": "model"}}, 8000),
         ("http://model.ai.svc.cluster.local/v1", {"namespace": "ai", "labels": {"app": "model"}}, 8080),
+        ("http://model:8000/v1", {"namespace": "bots", "labels": {"app": "model"}}, 8000),
         ("https://10.20.30.40:8443/v1", "10.20.30.40", 8443),
         ("https://model.example:8443/v1", INTERNET, 8443),
     ],
@@ -205,6 +203,17 @@ def test_a_models_endpoint_is_found_where_its_address_says(endpoint, target, por
     assert reaches(llm, pods(llm)["ai-decision"], target, port)
     assert not reaches(llm, pods(llm)["monitor"], target, port)
     assert not reaches(llm, pods(llm)["ai-decision"], METADATA, port)
+
+
+def test_a_model_in_a_private_network_is_reached_by_what_the_chart_opens_and_by_nobody_else():
+    opened = {"to": [{"ipBlock": {"cidr": "10.20.0.0/16"}}], "ports": [{"protocol": "TCP", "port": 443}]}
+    settings = parse_settings({**SETTINGS.model_dump(by_alias=True), "modelEgress": [opened]})
+    for strategy in ("llm", "regime", "plugin:mine"):
+        asking = with_strategy(strategy, settings)
+        for component, pod in pods(asking).items():
+            assert reaches(asking, pod, "10.20.30.40", 443) is (component == "ai-decision")
+    alone = rendered({"ai": {"strategy": "equal"}}, settings=settings)
+    assert not reaches(alone, pods(alone)["ai-decision"], "10.20.30.40", 443)
 
 
 def test_an_exchange_of_a_persons_own_in_the_cluster_is_reached_by_its_namespace():

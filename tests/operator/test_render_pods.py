@@ -19,6 +19,7 @@ from support.operator_render import (
     rendered,
     templates,
 )
+from tradingbot.ai_decision.settings import AiDecisionSettings
 from tradingbot.bus.acl import ROLES
 from tradingbot.domain.modes import Mode
 from tradingbot.domain.services import SERVICES
@@ -42,12 +43,19 @@ def manifests(request):
     return ALL[request.param]
 
 
+ASKING = {
+    "strategy": "llm", "endpoint": "https://api.example/v1", "model": "m-1", "decisionBudgetSeconds": 9,
+    "apiKeySecretRef": {"name": "their-llm", "key": "token"}, "maxUsdPerDay": 2.5, "usdPerMillionTokensIn": 0.15,
+    "usdPerMillionTokensOut": 0.6, "samples": 3, "temperature": 0.7, "maxTokens": 500, "prompt": "v2",
+}  # fmt: skip
+EQUAL = {"ai": {"strategy": "equal"}}
+
 LIVE_CHANGES = {
     "risk": {
         "risk": {"maxGross": 0.3, "maxNet": 0.1, "caps": {"BTC": 0.2}, "haltAction": "Flatten", "allowShort": True}
     },
     "execution": {"execution": {"slices": 2, "priceGuardBps": 5, "orderTif": "Ioc", "maxOrdersPerMinute": 5}},
-    "ai": {"ai": {"decisionBudgetSeconds": 5, "smoothAlpha": 0.5, "minConfidence": 0.1}},
+    "ai": {"ai": {"smoothAlpha": 0.5, "minConfidence": 0.1, "lowConfidenceScale": 0.2}},
     "mode": {"mode": "HALT"},
     "deletion": {"deletionPolicy": "Flatten", "deletionDeadlineSeconds": 60},
     "suspend": {"suspend": True},
@@ -92,7 +100,68 @@ def test_the_mode_file_says_the_specs_mode_and_halt_for_a_bot_that_is_to_stop():
     assert mode({"deletionPolicy": "Leave", "mode": "REDUCE_ONLY"}, **gone) is Mode.REDUCE_ONLY
 
 
-@pytest.mark.parametrize("spec", [{}, EVERYTHING, {**EVERYTHING, "dryRun": True}, THEIR_REDIS], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"strategy": "equal"}, {"decisionBudgetSeconds": 5}, {**ASKING, "strategy": "regime"}], ids=str
+)
+def test_a_change_of_who_decides_restarts_the_decision_alone(change):
+    before, after = templates(rendered()), templates(rendered({"ai": change}))
+    assert {component for component in before if before[component] != after[component]} == {"ai-decision"}
+
+
+def test_the_models_key_is_a_file_in_the_decisions_pod_alone():
+    found = templates(rendered({"ai": ASKING}))
+    for component, template in found.items():
+        volumes = [each for each in template["spec"].get("volumes", []) if each["name"] == "model-key"]
+        assert bool(volumes) == (component == "ai-decision")
+        assert ("their-llm" in json.dumps(template)) == (component == "ai-decision")
+        assert ("AI_LLM" in json.dumps(template)) == (component == "ai-decision")
+    (volume,) = found["ai-decision"]["spec"]["volumes"]
+    assert volume["secret"] == {
+        "secretName": "their-llm", "defaultMode": 0o440, "items": [{"key": "token", "path": "api-key"}],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("strategy", ["baseline", "equal", "inverse_vol"])
+def test_a_strategy_that_asks_nobody_is_not_given_the_models_key(strategy):
+    template = templates(rendered({"ai": {**ASKING, "strategy": strategy}}))["ai-decision"]
+    assert "their-llm" not in json.dumps(template)
+    assert "AI_LLM" not in json.dumps(template)
+
+
+def test_a_bot_in_the_cluster_decides_as_its_resource_says(tmp_path):
+    manifests = rendered({"ai": ASKING})
+    pod = container(templates(manifests)["ai-decision"])
+    environ = {each["name"]: each.get("value", "redis://x:y@host:6379/0") for each in pod["env"]}
+    environ |= find(manifests, "ConfigMap", "majors-config")["data"]
+    folder, name = environ["AI_LLM_API_KEY_FILE"].rsplit("/", 1)
+    assert {"name": "model-key", "mountPath": folder, "readOnly": True} in pod["volumeMounts"]
+    (tmp_path / name).write_text("sk-1\n")
+    environ["AI_LLM_API_KEY_FILE"] = str(tmp_path / name)
+
+    settings = AiDecisionSettings.load(environ)
+
+    key = settings.llm_api_key()
+    assert key is not None
+    assert key.get_secret_value() == "sk-1"
+    assert settings.ai_strategy == "llm"
+    assert (settings.ai_llm_endpoint, settings.ai_llm_model) == ("https://api.example/v1", "m-1")
+    assert settings.decision_budget_s == 9
+    assert settings.ai_llm_max_usd_per_day == 2.5
+    assert (settings.ai_llm_usd_per_mtok_in, settings.ai_llm_usd_per_mtok_out) == (0.15, 0.6)
+    assert (settings.ai_llm_samples, settings.ai_llm_temperature) == (3, 0.7)
+    assert (settings.ai_llm_max_tokens, settings.ai_llm_prompt) == (500, "v2")
+
+
+def test_the_models_settings_have_the_same_defaults_in_a_resource_as_in_the_environment():
+    asking = {"strategy": "llm", "endpoint": "https://api.example/v1", "model": "m"}
+    pod = container(templates(rendered({"ai": asking}))["ai-decision"])
+    given = {each["name"]: each["value"] for each in pod["env"] if "value" in each}
+    fields = {name: field for field, name in AiDecisionSettings.names().items()}
+    for name in set(given) - {"AI_STRATEGY", "AI_LLM_ENDPOINT", "AI_LLM_MODEL"}:
+        assert given[name] == str(AiDecisionSettings.model_fields[fields[name]].default), name
+
+
+@pytest.mark.parametrize("spec", [{}, EVERYTHING, {**EVERYTHING, "dryRun": True}, THEIR_REDIS, EQUAL], ids=str)
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_services_settings_take_the_environment_that_its_pod_is_given(spec, service, tmp_path):
     manifests = rendered(spec)

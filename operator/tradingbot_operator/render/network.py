@@ -18,12 +18,13 @@ from tradingbot_operator.render.context import Context
 from tradingbot_operator.render.manifest import Manifest, manifest
 from tradingbot_operator.resource import Bot
 from tradingbot_operator.settings import EgressRule
-from tradingbot_operator.spec import Strategy
 
 Rule = dict[str, Any]
 
 VENUE_COMPONENTS: Final = ("market-data", "portfolio-state", "execution")
 """Who talks to the venue."""
+AI_DECISION: Final = "ai-decision"
+"""Who talks to the language model."""
 NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
 _HTTPS: Final = 443
 _PRIVATE: Final = (
@@ -61,26 +62,36 @@ def _service_egress(bot: Bot, context: Context, component: str) -> Iterator[Egre
         yield from context.settings.external_redis_egress
     if component in VENUE_COMPONENTS:
         yield _venue(bot)
-    if component == "ai-decision" and bot.spec.ai.strategy is not Strategy.BASELINE:
-        yield _to_url(bot.spec.ai.endpoint) if bot.spec.ai.endpoint else internet()
+    if component == AI_DECISION:
+        yield from _model(bot, context)
     yield from context.settings.extra_egress
 
 
 def _venue(bot: Bot) -> EgressRule:
     if bot.network is Network.PAPER:
         return {"to": [_pods(bot, names.PAPER)], "ports": [_tcp(paper.PORT)]}
-    return _to_url(bot.spec.exchange.http_url) if bot.spec.exchange.http_url else internet()
+    return _to_url(bot, bot.spec.exchange.http_url) if bot.spec.exchange.http_url else internet()
 
 
-def _to_url(url: str) -> EgressRule:
+def _model(bot: Bot, context: Context) -> Iterator[EgressRule]:
+    """The way to the language model, and whatever else the chart's owner opens for strategies that ask somebody."""
+    ai = bot.spec.ai
+    if ai.asks_a_model and ai.endpoint:
+        yield _to_url(bot, ai.endpoint)
+    if ai.asks_a_model or ai.is_plugin:
+        yield from context.settings.model_egress
+
+
+def _to_url(bot: Bot, url: str) -> EgressRule:
     """The way to an address of a person's own: in the cluster by its namespace, else by its port."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     port = parts.port or (_HTTPS if parts.scheme == "https" else 80)
     labels = host.split(".")
-    if labels[2:3] == ["svc"]:
+    if len(labels) == 1 or labels[2:3] == ["svc"]:
         # The port that counts is the pod's, which only the Service knows.
-        return {"to": [{"namespaceSelector": {"matchLabels": {NAMESPACE_NAME: labels[1]}}}]}
+        namespace = bot.namespace if len(labels) == 1 else labels[1]
+        return {"to": [{"namespaceSelector": {"matchLabels": {NAMESPACE_NAME: namespace}}}]}
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The six services: one Deployment each, alike but for execution, which alone is given the key."""
+"""The six services: one Deployment each, alike but for the two that hold a key: execution and ai_decision."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tradingbot.domain.static import Network
 from tradingbot_operator import names
 from tradingbot_operator.render.config import MODE_FIELD, environment
 from tradingbot_operator.render.context import Context
+from tradingbot_operator.render.decision import decision_environment, decision_mounts
 from tradingbot_operator.render.manifest import Manifest, digest
 from tradingbot_operator.render.pods import (
     PRIVATE_FILES,
@@ -24,6 +25,7 @@ from tradingbot_operator.resource import Bot
 from tradingbot_operator.settings import Component
 
 EXECUTION: Final = "execution"
+AI_DECISION: Final = "ai-decision"
 MODE_FOLDER: Final = "/etc/tradingbot/mode"
 KEY_FOLDER: Final = "/etc/tradingbot/key"
 KEY_FIELD: Final = "private-key"
@@ -73,7 +75,7 @@ def _pod(bot: Bot, context: Context, service: str, *, config_hash: str) -> Pod:
         env_from=names.config_map(bot.name),
         ports={"metrics": names.METRICS_PORT},
         probes=_PROBES,
-        mounts=_execution_mounts(bot) if execution else (),
+        mounts=_mounts(bot, component),
         config_hash=config_hash,
         grace_s=_EXECUTION_GRACE_S if execution else 20,
     )
@@ -90,6 +92,8 @@ def _own_environment(bot: Bot, component: Component) -> dict[str, str]:
     if component == "monitor":
         # The page takes commands: reached by port-forward, which the API server guards, and not from the network.
         return {"MONITOR_HOST": "127.0.0.1", "MONITOR_PORT": str(names.MONITOR_PORT)}
+    if component == AI_DECISION:
+        return decision_environment(bot.spec.ai)
     if component != EXECUTION:
         return {}
     values = {"MODE_FILE": f"{MODE_FOLDER}/{MODE_FIELD}"}
@@ -100,6 +104,12 @@ def _own_environment(bot: Bot, component: Component) -> dict[str, str]:
     if bot.spec.redis.accept_weak_durability:
         values["REDIS_ACCEPT_WEAK_DURABILITY"] = "true"
     return values
+
+
+def _mounts(bot: Bot, component: Component) -> tuple[Mount, ...]:
+    if component == AI_DECISION:
+        return decision_mounts(bot.spec.ai)
+    return _execution_mounts(bot) if component == EXECUTION else ()
 
 
 def _execution_mounts(bot: Bot) -> tuple[Mount, ...]:
