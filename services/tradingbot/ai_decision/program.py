@@ -70,11 +70,11 @@ class Prices:
     high: Array
     low: Array
     size: Array
-    """Of Σ|w| ≤ gross, with the weight's sign; long only 0: there ``net`` carries both."""
+    """Of Σ|w| ≤ gross, with the weight's sign."""
     turnover: float
     gross: float
     net: float
-    """Of Σw ≤ net up, less that of −Σw ≤ net down; long only of Σw ≤ min(gross, net up)."""
+    """Of Σw ≤ net up, less that of −Σw ≤ net down. Long only, the tighter one of gross and net up has the price."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,7 @@ class Program:
         return Optimum(
             weights=np.array(solution.x[: self._n]) * unit,
             value=float(solution.obj_val) * worth,
-            prices=self._prices(np.array(solution.z) * (worth / unit)),
+            prices=self._prices(np.array(solution.z) * (worth / unit), bounds),
             iterations=iterations,
         )
 
@@ -154,19 +154,18 @@ class Program:
             return np.concatenate([*sides, np.zeros(2 * self._n), sums])
         return np.concatenate([*sides, [bounds.turnover, min(bounds.gross, bounds.net_up)]])
 
-    def _prices(self, duals: Array) -> Prices:
+    def _prices(self, duals: Array, bounds: Bounds) -> Prices:
         n = self._n
-        sums = duals[6 * n :] if self._shorts else duals[4 * n :]
-        return Prices(
-            buy=duals[:n],
-            sell=duals[n : 2 * n],
-            high=duals[2 * n : 3 * n],
-            low=duals[3 * n : 4 * n],
-            size=duals[4 * n : 5 * n] - duals[5 * n : 6 * n] if self._shorts else np.zeros(n),
-            turnover=float(sums[0]),
-            gross=float(sums[1]) if self._shorts else 0.0,
-            net=float(sums[2] - sums[3]) if self._shorts else float(sums[1]),
-        )
+        trades = {"buy": duals[:n], "sell": duals[n : 2 * n], "high": duals[2 * n : 3 * n], "low": duals[3 * n : 4 * n]}
+        if self._shorts:
+            sizes, sums = duals[4 * n : 5 * n] - duals[5 * n : 6 * n], duals[6 * n :]
+            gross, net = float(sums[1]), float(sums[2] - sums[3])
+        else:
+            sums = duals[4 * n :]
+            total, is_gross = float(sums[1]), bounds.gross < bounds.net_up
+            gross, net = (total, 0.0) if is_gross else (0.0, total)
+            sizes = np.full(n, gross)
+        return Prices(**trades, size=sizes, turnover=float(sums[0]), gross=gross, net=net)
 
 
 def _upper_triangle(n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
