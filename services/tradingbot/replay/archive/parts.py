@@ -1,9 +1,9 @@
 """The names of an archive's files, which say what is in them.
 
 A stream's entries of a UTC day (of their ids, the server's real time) lie in ``STREAM/DAY/FIRST_LAST.parquet``, named
-by the first and the last id. So the position of a stream is the last id of its last file: it cannot disagree with what was
-written, whenever a recorder dies. Files that were merged into one are deleted after it is there; until then it covers
-them, and a reader leaves them out.
+by the first and the last id. So the position of a stream is the last id of its last file: it cannot disagree with what
+was written, whenever a recorder dies. Files that were merged into one are deleted after it is there; until then it
+covers them, and a reader leaves them out.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Copies a bot's streams to an archive while it runs.
 
 It reads without a group, so that nobody waits for it, and in turns instead of at each entry, so that it takes next to
-no time from the loop. Trimming waits for what it has not written yet: ``archive.position`` tells how far it is, and says
-itself until when that counts, so that a recorder that died holds the streams for a day and not for ever.
+no time from the loop. Trimming waits for what it has not written yet: ``archive.position`` tells how far it is, and
+says itself until when that counts, so that a recorder that died holds the streams for a day and not for ever.
 """
 
 from __future__ import annotations
@@ -62,14 +62,26 @@ class Recorder:
         *,
         clock: Clock,
         flush_s: float = FLUSH_S,
+        announces: bool = True,
         gone: Callable[[], bool] = lambda: False,
         tell: Tell = lambda _: None,
     ) -> None:
-        """``gone``: asked while Redis is away; True says that it will not come back."""
+        """A recorder of an archive that it alone writes.
+
+        Args:
+            redis: the bus.
+            archive: where to.
+            clock: for real time alone.
+            flush_s: real seconds between two files of a stream.
+            announces: whether trimming waits for this recorder.
+            gone: asked while Redis is away; True says that it will not come back.
+            tell: for a person.
+        """
         self._redis = redis
         self._archive = archive
         self._clock = clock
         self._flush_s = flush_s
+        self._announces = announces
         self._gone = gone
         self._tell = tell
         self._read_to: dict[str, str] = {stream: archive.position(stream) for stream in RECORDED}
@@ -125,7 +137,7 @@ class Recorder:
                     self._write()
         finally:
             self._write()
-        await announce_position(self._redis, self._written_to)
+        await self._announce()
 
     async def _pause(self, stop: asyncio.Event, real_s: float) -> None:
         waits = [asyncio.ensure_future(each) for each in (self._clock.sleep_real(real_s), stop.wait())]
@@ -141,7 +153,7 @@ class Recorder:
             return False
         self._archive.claim(note_of(identity))
         self._archive.add_gaps(await self._gaps())
-        await announce_position(self._redis, self._written_to)
+        await self._announce()
         return True
 
     async def _gaps(self) -> list[Gap]:
@@ -170,7 +182,11 @@ class Recorder:
 
     async def _flush(self) -> None:
         self._write()
-        await announce_position(self._redis, self._written_to)
+        await self._announce()
+
+    async def _announce(self) -> None:
+        if self._announces:
+            await announce_position(self._redis, self._written_to)
 
     def _write(self) -> None:
         waiting, self._waiting = self._waiting, _Waiting()

@@ -1,0 +1,93 @@
+"""``tradingbot replay``: every pure step of recorded cycles made again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tradingbot.commands.config import AsJson, EnvFile, find_env_file
+from tradingbot.commands.local import DataDir
+from tradingbot.domain.cycles import start_ms_of
+from tradingbot.domain.errors import Permanent
+from tradingbot.local.access import Access, find_bot
+from tradingbot.local.environment import read_environment
+from tradingbot.runtime.process import ExitCode
+
+if TYPE_CHECKING:
+    from tradingbot.replay.archive.archive import Archive
+
+
+class BadRange(Permanent):
+    """The cycles that were asked for cannot be meant."""
+
+
+def replay(
+    *,
+    cycle: Annotated[str | None, typer.Option(metavar="CYCLE", help="One cycle, such as 20260218T1600Z.")] = None,
+    first: Annotated[str | None, typer.Option("--from", metavar="CYCLE", help="The first cycle.")] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="CYCLE", help="The last cycle.")] = None,
+    archive: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="What `tradingbot record` wrote. Default: the bot's own streams.")
+    ] = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+    env_file: EnvFile = None,
+) -> None:
+    """Make every pure step of recorded cycles again and compare to the last bit; exit code 1 when something differs.
+
+    Features, decision (with the model's recorded answer), risk gate and plan, each from the inputs that the record
+    names. A step whose inputs are not on the record is counted as one that cannot be checked, never as equal.
+
+        tradingbot replay --archive archive/ --from 20260218T1600Z --to 20260218T1700Z
+    """
+    from tradingbot.replay.rerun.rerun import rerun  # noqa: PLC0415 - Parquet and the services load a lot
+    from tradingbot.replay.rerun.tape import FIRST, LAST, load  # noqa: PLC0415
+
+    for each in filter(None, (cycle, first, last)):
+        _check(each)
+    with _source(archive, data_dir, env_file) as source:
+        tape = load(source, first=cycle or first or FIRST, last=cycle or last or LAST)
+    report = rerun(tape)
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        for line in report.lines():
+            typer.echo(line)
+    raise typer.Exit(ExitCode.DONE if report.equal else ExitCode.FAILED)
+
+
+def _check(cycle_id: str) -> None:
+    try:
+        start_ms_of(cycle_id)
+    except ValueError:
+        raise BadRange(f"{cycle_id}: no cycle's id; one is like 20260218T1600Z") from None
+
+
+@contextmanager
+def _source(folder: Path | None, data_dir: Path | None, env_file: Path | None) -> Iterator[Archive]:
+    """The archive that was named, else one of the streams as they are now, for the time of this command."""
+    from tradingbot.replay.archive.archive import Archive  # noqa: PLC0415
+
+    if folder is not None:
+        yield Archive.existing(folder)
+        return
+    given = read_environment(find_env_file(env_file), os.environ)
+    with tempfile.TemporaryDirectory(prefix="tradingbot-replay-") as temporary:
+        archive = Archive(Path(temporary))
+        asyncio.run(_copy(find_bot(data_dir=data_dir, given=given), archive))
+        yield archive
+
+
+async def _copy(access: Access, archive: Archive) -> None:
+    from tradingbot.replay.archive.recorder import Recorder  # noqa: PLC0415
+
+    async with access.redis:
+        with archive.writing():
+            await Recorder(access.redis, archive, clock=access.clock, announces=False).once()

@@ -1,0 +1,61 @@
+"""What a re-run says of each step: the same to the last bit, different, or not to be told, and why."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from tradingbot.domain.model import Model
+from tradingbot.replay.rerun.compare import Difference
+
+
+class Step(StrEnum):
+    """The pure steps of a cycle, in their order."""
+
+    FEATURES = "features"
+    DECISION = "decision"
+    APPROVAL = "approval"
+    PLAN = "plan"
+
+
+class Found(StrEnum):
+    """What became of a step."""
+
+    EQUAL = "equal"
+    DIFFERS = "differs"
+    UNCHECKED = "cannot be checked"
+    """Something that it was made from is not on the record."""
+    NOT_TAKEN = "not taken"
+    """The bot did not take it, and said why."""
+
+
+class Verdict(Model):
+    """On one step of one cycle."""
+
+    step: Step
+    cycle_id: str
+    """The minute, for features."""
+    found: Found
+    why: str = ""
+    path: str = ""
+    """The first field that differs."""
+    recorded: Any = None
+    recomputed: Any = None
+
+
+class CannotCheck(Exception):  # noqa: N818 - not an error
+    """An input is not on the record; the text names it."""
+
+
+def compared(step: Step, cycle_id: str, difference: Difference | None) -> Verdict:
+    """The verdict of a comparison."""
+    if difference is None:
+        return Verdict(step=step, cycle_id=cycle_id, found=Found.EQUAL)
+    return Verdict(
+        step=step,
+        cycle_id=cycle_id,
+        found=Found.DIFFERS,
+        path=difference.path,
+        recorded=difference.recorded,
+        recomputed=difference.recomputed,
+    )
