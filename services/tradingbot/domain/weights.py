@@ -53,26 +53,37 @@ def scale(weights: Vector, factor: float) -> None:
         weights[i] = weights[i] * factor
 
 
-def scale_gross(weights: Vector, held_gross: float, max_gross: float) -> None:
-    """Scale all weights alike so that held gross + Σ|w| ≤ max_gross; to zero when what is held fills it already."""
+def scale_gross(weights: Vector, held_gross: float, max_gross: float) -> bool:
+    """Scale all weights alike so that held gross + Σ|w| ≤ max_gross; to zero when what is held fills it already.
+
+    True when it did.
+    """
     total = 0.0
-    for weight in weights:
-        total += max(weight, -weight)
+    for i in range(len(weights)):
+        total += max(weights[i], -weights[i])
     if held_gross + total > max_gross + TOLERANCE and total > 0:
         scale(weights, max(0.0, max_gross - held_gross) / total)
+        return True
+    return False
 
 
-def scale_net(weights: Vector, held_net: float, max_net: float) -> None:
-    """Scale the side that is in excess so that |held net + Σw| ≤ max_net, or as near as that side at zero brings it."""
+def scale_net(weights: Vector, held_net: float, max_net: float) -> bool:
+    """Scale the side that is in excess so that |held net + Σw| ≤ max_net, or as near as that side at zero brings it.
+
+    True when it did.
+    """
     longs, shorts = 0.0, 0.0
-    for weight in weights:
-        longs += max(weight, 0.0)
-        shorts += max(-weight, 0.0)
+    for i in range(len(weights)):
+        longs += max(weights[i], 0.0)
+        shorts += max(-weights[i], 0.0)
     net = held_net + longs - shorts
     if net > max_net + TOLERANCE and longs > 0:
         _scale_side(weights, 1.0, max(0.0, max_net - held_net + shorts) / longs)
-    elif net < -max_net - TOLERANCE and shorts > 0:
+        return True
+    if net < -max_net - TOLERANCE and shorts > 0:
         _scale_side(weights, -1.0, max(0.0, max_net + held_net + longs) / shorts)
+        return True
+    return False
 
 
 def _scale_side(weights: Vector, sign: float, factor: float) -> None:
@@ -211,10 +222,10 @@ def fit_with(weights: Vector, now: Vector, room: Room, scratch: Scratch) -> None
 
 
 def _fit_sums(weights: Vector, before: Vector, why: list[int], room: Room) -> None:
-    scale_gross(weights, room.held_gross, room.max_gross)
-    mark(why, GROSS, weights, before)
-    scale_net(weights, room.held_net, room.max_net)
-    mark(why, NET, weights, before)
+    if scale_gross(weights, room.held_gross, room.max_gross):
+        mark(why, GROSS, weights, before)
+    if scale_net(weights, room.held_net, room.max_net):
+        mark(why, NET, weights, before)
 
 
 def reasons(bits: int) -> tuple[str, ...]:

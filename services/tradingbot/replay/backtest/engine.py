@@ -23,7 +23,7 @@ from tradingbot.domain.params import HaltAction, OrderTif, Params
 from tradingbot.market_data.features import HOUR
 from tradingbot.replay.backtest import loops, seen
 from tradingbot.replay.backtest.compiled import bound, compiled
-from tradingbot.replay.backtest.market import BacktestError, Candles, FloatArray, IntArray, seen_prices
+from tradingbot.replay.backtest.market import BacktestError, Candles, FloatArray, IntArray
 from tradingbot.replay.backtest.options import Answer, BacktestOptions, Moment, Result, WeightFunction
 from tradingbot.replay.backtest.shapes import (
     Coins,
@@ -63,6 +63,7 @@ def run(
 class Kernels:
     """The loops, compiled or as they are written."""
 
+    look: Callable[..., None]
     tell: Callable[..., None]
     cut_bars: Callable[..., None]
     settle: Callable[..., None]
@@ -75,6 +76,7 @@ class Kernels:
 def compiled_kernels() -> Kernels:
     """Machine code, made at the first call and kept on disk."""
     return Kernels(
+        look=compiled(seen.look),
         tell=compiled(seen.tell),
         cut_bars=compiled(seen.cut_bars),
         settle=compiled(loops.settle),
@@ -87,6 +89,7 @@ def compiled_kernels() -> Kernels:
 def interpreted_kernels() -> Kernels:
     """The same loops by the Python interpreter, some hundred times slower: what the compiled ones must equal."""
     return Kernels(
+        look=seen.look,
         tell=seen.tell,
         cut_bars=seen.cut_bars,
         settle=loops.settle,
@@ -112,14 +115,14 @@ class Engine:
         self._kernels = kernels or compiled_kernels()
         step = self._step(candles)
         self.candles = self._by_minute(candles)
-        self._market = self._market_of(self.candles)
+        self._market, px = self._market_of(self.candles)
         self._first = _first_minute(int(self.candles.open_ms[0]), step=step)
         self._step_minutes = step
         decisions = max((len(self.candles.open_ms) - self._first) // step, 0)
         if decisions == 0:
             raise BacktestError(f"{len(self.candles.open_ms)} minutes of candles leave none after the first hour")
         self.at_ms: IntArray = self.candles.open_ms[self._first :: step][:decisions]
-        self._facts = self._tell(decisions)
+        self._facts = self._tell(px, decisions)
 
     def run(self, strategy: str | WeightFunction, params: Params | None = None) -> Result:
         """The whole run; thread-safe: many may go on side by side.
@@ -172,9 +175,9 @@ class Engine:
             at_ms=int(self.at_ms[d]),
             symbols=self.symbols,
             px=self._market.seen[: i + 1],
-            ret_5m=self._facts.ret_5m[d],
-            ret_1h=self._facts.ret_1h[d],
-            vol_1h=self._facts.vol_1h[d],
+            ret_5m=self._facts.ret_5m[:, d],
+            ret_1h=self._facts.ret_1h[:, d],
+            vol_1h=self._facts.vol_1h[:, d],
             usable=self._usable(d),
             present=prepared.out.weights[d].copy(),
             previous=prepared.account.previous.copy(),
@@ -184,7 +187,7 @@ class Engine:
 
     def _usable(self, d: int) -> Any:
         facts = self._facts
-        whole = ~(np.isnan(facts.ret_5m[d]) | np.isnan(facts.ret_1h[d]) | np.isnan(facts.vol_1h[d]))
+        whole = ~(np.isnan(facts.ret_5m[:, d]) | np.isnan(facts.ret_1h[:, d]) | np.isnan(facts.vol_1h[:, d]))
         return whole & (self._market.seen[self._first + d * self._step_minutes] > 0.0)
 
     # ---------------------------------------------------------------- preparation
@@ -215,11 +218,13 @@ class Engine:
             symbols=candles.symbols, open_ms=times, bar_ms=MINUTE_MS, **dict(zip(_BARS, minutes, strict=True))
         )
 
-    def _market_of(self, candles: Candles) -> Market:
+    def _market_of(self, candles: Candles) -> tuple[Market, FloatArray]:
         if len(candles.open_ms) == 0:
             raise BacktestError("there are no candles")
         bars = {name: np.ascontiguousarray(getattr(candles, name)) for name in _BARS}
-        return Market(seen=seen_prices(candles), **bars, funding=self._funding(candles))
+        seen_at, px = np.empty(candles.open.shape), np.empty(candles.open.shape[::-1])
+        self._kernels.look(bars["open"], bars["close"], seen_at, px)
+        return Market(seen=seen_at, **bars, funding=self._funding(candles)), px
 
     def _funding(self, candles: Candles) -> FloatArray:
         hours = int(candles.open_ms[-1]) // 3_600_000 - int(candles.open_ms[0]) // 3_600_000 + 1
@@ -230,11 +235,11 @@ class Engine:
             raise BacktestError(f"funding has shape {rates.shape}, the candles {(hours, len(candles.symbols))}")
         return np.ascontiguousarray(rates)
 
-    def _tell(self, decisions: int) -> Facts:
-        minutes, coins = self._market.seen.shape
-        facts = Facts(*(np.empty((decisions, coins)) for _ in range(3)))
+    def _tell(self, px: FloatArray, decisions: int) -> Facts:
+        coins, minutes = px.shape
+        facts = Facts(*np.empty((3, coins, decisions)))
         self._kernels.tell(
-            np.ascontiguousarray(self._market.seen.T),
+            px,
             self._first,
             self._step_minutes,
             seen.Sums(np.empty(minutes), np.empty(minutes, np.int64), np.full(minutes, np.nan)),
@@ -288,18 +293,14 @@ class Engine:
     def _result(self, strategy: str | WeightFunction, params: Params, done: Run) -> Result:
         out, account = done.out, done.account
         last = np.where(np.isnan(self.candles.close[-1]), account.px, self.candles.close[-1])
-        with np.errstate(invalid="ignore", divide="ignore"):
-            turnover = np.where(out.equity > 0, out.traded_usd.sum(axis=1) / out.equity, 0.0)
-        qty = account.lots / done.coins.lots_per_coin
         return Result(
             symbols=self.symbols,
             strategy=strategy if isinstance(strategy, str) else getattr(strategy, "__name__", type(strategy).__name__),
             params=params,
             options=self.options,
             at_ms=self.at_ms,
-            turnover=turnover,
-            end_equity_usd=float(self.options.start_equity_usd + np.sum(account.paid + qty * last)),
-            end_qty=qty,
+            end_equity_usd=float(self.options.start_equity_usd + np.sum(account.paid + account.qty * last)),
+            end_qty=account.qty,
             warm_up_minutes=self._first,
             **out._asdict(),
         )

@@ -28,7 +28,6 @@ from tradingbot.replay.backtest.shapes import (
     PEAK,
     SINCE,
     Account,
-    Coins,
     Facts,
     FloatArray,
     Limit,
@@ -58,7 +57,7 @@ def propose(run: Run, facts: Facts, wanted: FloatArray, confidence: FloatArray) 
         count = 0
         for n in range(wanted.shape[1]):
             wanted[d, n] = math.nan
-            fast, slow, vol = facts.ret_5m[d, n], facts.ret_1h[d, n], facts.vol_1h[d, n]
+            fast, slow, vol = facts.ret_5m[n, d], facts.ret_1h[n, d], facts.vol_1h[n, d]
             if market.seen[i, n] > 0.0 and not (math.isnan(fast) or math.isnan(slow) or math.isnan(vol)):
                 work.index[count] = n
                 work.moves[0, count], work.moves[1, count], work.moves[2, count] = fast, slow, vol
@@ -83,28 +82,27 @@ def simulate(run: Run, wanted: FloatArray, confidence: FloatArray) -> None:
 
 def settle(d: int, run: Run) -> None:
     """Value the account as decision d sees it: funding, equity, what each coin earned, weights, the mode."""
-    market, coins, rules, account, out = run.market, run.coins, run.rules, run.account, run.out
+    market, rules, account, out = run.market, run.rules, run.account, run.out
     i = rules.first_minute + d * rules.step
-    out.funding_usd[d] = pay_funding(i, market, coins, rules.epoch_minute, account)
+    out.funding_usd[d] = pay_funding(i, market, rules.epoch_minute, account)
     equity, invested = rules.start_equity_usd, 0.0
     for n in range(len(account.lots)):
         if market.seen[i, n] > 0.0:
             account.px[n] = market.seen[i, n]
-        value = account.lots[n] / coins.lots_per_coin[n] * account.px[n]
+        value = account.qty[n] * account.px[n]
         worth = account.paid[n] + value
         out.pnl_usd[d, n] = worth - account.worth[n]
         account.worth[n] = worth
         equity += worth
         invested += value
     for n in range(len(account.lots)):
-        qty = account.lots[n] / coins.lots_per_coin[n]
-        out.weights[d, n] = weight_of(qty=qty, px=account.px[n], equity_usd=equity)
+        out.weights[d, n] = weight_of(qty=account.qty[n], px=account.px[n], equity_usd=equity)
     out.equity[d] = equity
     out.cash[d] = equity - invested
     out.mode[d] = judge(i, equity, rules.epoch_minute, rules.limit, account.memory)
 
 
-def pay_funding(i: int, market: Market, coins: Coins, epoch_minute: int, account: Account) -> float:
+def pay_funding(i: int, market: Market, epoch_minute: int, account: Account) -> float:
     """What the positions paid (−: received) at the full hours since the last decision, USD."""
     first_hour = epoch_minute // 60
     this_hour = (epoch_minute + i) // 60 - first_hour
@@ -115,7 +113,7 @@ def pay_funding(i: int, market: Market, coins: Coins, epoch_minute: int, account
         minute = (first_hour + hour) * 60 - epoch_minute
         for n in range(len(account.lots)):
             px = market.seen[minute, n] if market.seen[minute, n] > 0.0 else account.px[n]
-            amount = account.lots[n] / coins.lots_per_coin[n] * px * market.funding[hour, n]
+            amount = account.qty[n] * px * market.funding[hour, n]
             account.paid[n] -= amount
             paid += amount
     account.memory[HOUR] = this_hour
@@ -171,8 +169,7 @@ def act(d: int, run: Run, wanted: FloatArray, confidence: float) -> None:
     gate(count, held, rules.limit, work, reduces=mode == REDUCE_ONLY)
     for k in range(count):
         out.approved[d, work.index[k]] = work.weights[k]
-    plan(d, count, run)
-    trade(d, count, run)
+    trade(d, count, plan(d, count, run), run)
 
 
 def gather(wanted: FloatArray, present: FloatArray, run: Run) -> tuple[int, int]:
@@ -222,11 +219,12 @@ def limits_from(count: int, held: int, limit: Limit, work: Work) -> Limits:
 # ---------------------------------------------------------------- plan and fills
 
 
-def plan(d: int, count: int, run: Run) -> None:
-    """Whole lots to reduce and to grow by, and into how many slices; 0 slices: nothing is done."""
+def plan(d: int, count: int, run: Run) -> int:
+    """Whole lots to reduce and to grow by, and into how many slices; returns the most slices of any coin."""
     coins, account, work = run.coins, run.account, run.work
     trading, equity, normal = run.rules.trading, run.out.equity[d], run.out.mode[d] == NORMAL
     band_usd = trading.min_rebalance_weight * equity
+    most = 0
     for k in range(count):
         work.reduce_slices[k] = 0
         work.grow_slices[k] = 0
@@ -246,15 +244,17 @@ def plan(d: int, count: int, run: Run) -> None:
         if growth > 0 and normal:
             work.grow[k] = growth if target > 0 else -growth
             work.grow_slices[k] = slice_count(growth, lot_usd=lot_usd, most_slices=trading.twap_slices)
+        most = max(most, work.reduce_slices[k], work.grow_slices[k])
+    return most
 
 
-def trade(d: int, count: int, run: Run) -> None:
+def trade(d: int, count: int, most: int, run: Run) -> None:
     """The slices in the order of their time, reductions first; each fills at once at its price or is skipped."""
     rules, work = run.rules, run.work
     trading = rules.trading
     i = rules.first_minute + d * rules.step
     minute, left = i - 1, 0
-    for j in range(trading.twap_slices):
+    for j in range(most):
         offset_s = j * trading.slice_interval_s
         at = i + int(offset_s // 60.0)
         if offset_s > rules.step * 60.0 - LAST_START_S:
@@ -309,11 +309,13 @@ def fill(d: int, order: Order, run: Run) -> None:
     px = mid * (1.0 + worse_bps / 10_000.0) if lots > 0 else mid * (1.0 - worse_bps / 10_000.0)
     fee = qty * px * trading.fee_bps / 10_000.0
     account.lots[n] += size if lots > 0 else -size
+    account.qty[n] = account.lots[n] / coins.lots_per_coin[n]
     account.paid[n] -= signed * px + fee
     account.memory[FEES] += fee
     out.fees_usd[d] += fee
     out.slippage_usd[d] += signed * (px - mid)
     out.traded_usd[d, n] += qty * px
+    out.turnover[d] += qty * px / out.equity[d]
 
 
 def slippage_bps(participation: float, half_spread_bps: float, impact_bps: float) -> float:

@@ -1,4 +1,4 @@
-"""Candles as arrays, and what a bot would have seen of them at each minute."""
+"""Candles as arrays."""
 
 from __future__ import annotations
 
@@ -52,15 +52,3 @@ class Candles:
     @property
     def minutes_per_bar(self) -> int:
         return self.bar_ms // MINUTE_MS
-
-
-def seen_prices(candles: Candles) -> FloatArray:
-    """The price at each minute's start, shape (T, N): what market_data would tell; 0.0 where there is none.
-
-    The close of the bar that ends there, else the open of the one that begins there, as ``market_data.history`` fills
-    its gaps: nothing of the minute's own bar is known, but for its first price.
-    """
-    before = np.empty_like(candles.close)
-    before[0], before[1:] = np.nan, candles.close[:-1]
-    seen = np.where(np.isnan(before), candles.open, before)
-    return np.where(np.isnan(seen), 0.0, seen)

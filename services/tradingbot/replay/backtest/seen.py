@@ -17,6 +17,21 @@ BLOCK = 64
 """Minutes whose sums are built side by side: 512 bytes, which stay in the nearest cache."""
 
 
+def look(opening: FloatArray, close: FloatArray, seen: FloatArray, px: FloatArray) -> None:
+    """The price at each minute's start, what market_data would tell: ``seen`` (T, N) and, by coin, ``px`` (N, T).
+
+    The close of the bar that ends there, else the open of the one that begins there, as ``market_data.history`` fills
+    its gaps; 0.0 where there is none. Nothing of the minute's own bar is known but its first price.
+    """
+    for i in range(opening.shape[0]):
+        for n in range(opening.shape[1]):
+            price = close[i - 1, n] if i > 0 else math.nan
+            if math.isnan(price):
+                price = opening[i, n]
+            seen[i, n] = 0.0 if math.isnan(price) else price
+            px[n, i] = seen[i, n]
+
+
 class Sums(NamedTuple):
     """Vectors of T minutes that are written for each coin in turn."""
 
@@ -32,11 +47,11 @@ def tell(px: FloatArray, first: int, step: int, sums: Sums, facts: Facts) -> Non
     for n in range(px.shape[0]):
         column = px[n]
         volatilities(column, sums)
-        for d in range(ret_5m.shape[0]):
+        for d in range(ret_5m.shape[1]):
             i = first + d * step
-            ret_5m[d, n] = simple_return(column, i, 5)
-            ret_1h[d, n] = simple_return(column, i, HOUR)
-            vol_1h[d, n] = sums.vols[i]
+            ret_5m[n, d] = simple_return(column, i, 5)
+            ret_1h[n, d] = simple_return(column, i, HOUR)
+            vol_1h[n, d] = sums.vols[i]
 
 
 def volatilities(px: FloatArray, sums: Sums) -> None:

@@ -36,7 +36,7 @@ class Market(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """The features at each decision, (D, N); NaN where they are absent."""
+    """The features at each decision by coin, (N, D); NaN where they are absent."""
 
     ret_5m: FloatArray
     ret_1h: FloatArray
@@ -98,6 +98,8 @@ class Account(NamedTuple):
     """What a run remembers from minute to minute, by coin."""
 
     lots: IntArray
+    qty: FloatArray
+    """The same in coins."""
     paid: FloatArray
     """Cash that trades, fees and funding have brought (+) or cost (−), USD."""
     worth: FloatArray
@@ -144,6 +146,7 @@ class Out(NamedTuple):
     funding_usd: FloatArray
     slippage_usd: FloatArray
     traded_usd: FloatArray
+    turnover: FloatArray
     pnl_usd: FloatArray
     mode: IntArray
     orders: IntArray
@@ -177,6 +180,7 @@ def new_account(coins: int, *, start_equity_usd: float) -> Account:
     memory = np.array([start_equity_usd, 0.0, -1.0, -1.0, 0.0, -1.0, -1.0])
     return Account(
         lots=np.zeros(coins, np.int64),
+        qty=np.zeros(coins),
         paid=np.zeros(coins),
         worth=np.zeros(coins),
         px=np.zeros(coins),
@@ -197,12 +201,10 @@ def new_work(coins: int) -> Work:
 
 
 def new_out(decisions: int, coins: int) -> Out:
-    """Room for every decision."""
-    one = ("equity", "cash", "fees_usd", "funding_usd", "slippage_usd")
+    """Room for every decision, in one piece: the system then gives it in few and large pages."""
+    one = ("equity", "cash", "turnover", "fees_usd", "funding_usd", "slippage_usd")
     many = ("weights", "target", "approved", "traded_usd", "pnl_usd")
-    return Out(
-        **{name: np.zeros(decisions) for name in one},
-        **{name: np.zeros((decisions, coins)) for name in many},
-        mode=np.zeros(decisions, np.int64),
-        orders=np.zeros(decisions, np.int64),
-    )
+    whole = np.zeros(decisions * (len(one) + len(many) * coins + 2))
+    parts = iter(np.split(whole, np.cumsum([decisions] * len(one) + [decisions * coins] * len(many) + [decisions])))
+    fields = {name: next(parts) for name in one} | {name: next(parts).reshape(decisions, coins) for name in many}
+    return Out(**fields, mode=next(parts).view(np.int64), orders=next(parts).view(np.int64))
