@@ -1,0 +1,143 @@
+"""Does a strategy know the future? What comes after a moment is altered; nothing up to it may change.
+
+A run on the candles as they are and a run on candles whose bars from a moment on are others must agree bit for bit on
+every decision up to that moment, for several moments. The price that opens the moment's own bar is left: it is the
+first price of that minute, known when the decision is made. This finds what reads ahead in any way that reaches the
+result, such as a future bar, a mean or a scale taken over the whole table, a file written by an earlier run. It cannot
+find knowledge that is in the strategy itself: a model that was trained on these months, parameters tuned on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tradingbot.domain.cycles import from_ms
+from tradingbot.domain.params import Params
+from tradingbot.replay.backtest.engine import Engine, Kernels
+from tradingbot.replay.backtest.market import Candles, FloatArray
+from tradingbot.replay.backtest.options import BacktestOptions, Result, WeightFunction
+
+StrategyFor = Callable[[Candles], "str | WeightFunction"]
+"""Makes the strategy for a run's candles: one that prepares itself from them is looked through too."""
+
+_KNOWN = ("equity", "cash", "weights", "target", "approved", "pnl_usd", "mode", "funding_usd")
+"""Told before or by a decision."""
+_FOLLOWING = ("traded_usd", "fees_usd", "slippage_usd", "orders", "turnover")
+"""What a decision's trades brought: known only when its cycle is over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leak:
+    """A decision that knew what came later."""
+
+    changed_from_ms: int
+    """Bars from here on were altered."""
+    at_ms: int
+    """The first decision that differs."""
+    field: str
+    symbol: str | None
+    before: float
+    after: float
+
+    def __str__(self) -> str:
+        coin = f" of {self.symbol}" if self.symbol else ""
+        return (
+            f"{self.field}{coin} at {from_ms(self.at_ms):%Y-%m-%d %H:%M} was {self.before:.9g} and becomes "
+            f"{self.after:.9g} when bars from {from_ms(self.changed_from_ms):%Y-%m-%d %H:%M} on are others"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookAhead:
+    """What was looked at."""
+
+    moments: int
+    decisions: int
+    """Compared, over all moments."""
+    leaks: tuple[Leak, ...]
+
+    @property
+    def clean(self) -> bool:
+        return not self.leaks
+
+
+def check_lookahead(
+    candles: Candles,
+    *,
+    strategy_for: StrategyFor,
+    params: Params,
+    options: BacktestOptions,
+    moments: int = 5,
+    kernels: Kernels | None = None,
+) -> LookAhead:
+    """Run once as it is and once for each of several moments, spread evenly over the decisions."""
+    engine = Engine(candles, options, kernels=kernels)
+    whole = engine.run(strategy_for(candles), params)
+    places = np.linspace(0, len(whole.at_ms) - 1, moments + 2).astype(int)[1:-1]
+    leaks = []
+    for place in sorted(set(places.tolist())):
+        t_ms = int(whole.at_ms[place])
+        other = altered(candles, from_ms=t_ms)
+        again = Engine(other, options, kernels=kernels).run(strategy_for(other), params)
+        if leak := first_difference(whole, again, place=place):
+            leaks.append(replace(leak, changed_from_ms=t_ms))
+    return LookAhead(
+        moments=len(set(places.tolist())), decisions=int(sum(set((places + 1).tolist()))), leaks=tuple(leaks)
+    )
+
+
+def altered(candles: Candles, *, from_ms: int) -> Candles:
+    """The same bars before a moment, others from it on: prices up to a third away and another volume.
+
+    Bars that are missing stay missing; the open of the bar that begins at the moment is left.
+    """
+    first = int(np.searchsorted(candles.open_ms, from_ms))
+    shape = candles.close[first:].shape
+    k = np.arange(shape[0] * shape[1]).reshape(shape) + 1.0
+    factor = 0.75 + 0.5 * np.modf(k * 0.6180339887498949)[0]
+    opening = candles.open[first:] * factor
+    if len(opening) and int(candles.open_ms[first]) == from_ms:
+        opening[0] = candles.open[first]
+    close = candles.close[first:] * factor[::-1, ::-1]
+    bars = {
+        "open": opening,
+        "high": np.maximum(opening, close) * 1.001,
+        "low": np.minimum(opening, close) * 0.999,
+        "close": close,
+        "volume": candles.volume[first:] * factor + 1.0,
+    }
+    joined = {name: np.concatenate((getattr(candles, name)[:first], new)) for name, new in bars.items()}
+    return Candles(symbols=candles.symbols, open_ms=candles.open_ms, bar_ms=candles.bar_ms, **joined)
+
+
+def first_difference(one: Result, other: Result, *, place: int) -> Leak | None:
+    """The earliest decision up to ``place`` whose bits differ; what its trades brought counts before it only."""
+    found: list[tuple[int, Leak]] = []
+    for names, stop in ((_KNOWN, place + 1), (_FOLLOWING, place)):
+        for name in names:
+            before, after = getattr(one, name)[:stop], getattr(other, name)[:stop]
+            if (at := _first_row(before, after)) is not None:
+                found.append((at, _leak(one, name, at, before, after)))
+    return min(found, key=lambda each: each[0])[1] if found else None
+
+
+def _first_row(before: FloatArray, after: FloatArray) -> int | None:
+    differs = before.view(np.int64) != after.view(np.int64)
+    rows = np.flatnonzero(differs.reshape(len(before), -1).any(axis=1))
+    return int(rows[0]) if len(rows) else None
+
+
+def _leak(one: Result, name: str, at: int, before: FloatArray, after: FloatArray) -> Leak:
+    old, new = np.atleast_1d(before[at]), np.atleast_1d(after[at])
+    n = int(np.flatnonzero(old.view(np.int64) != new.view(np.int64))[0])
+    return Leak(
+        changed_from_ms=int(one.at_ms[at]),
+        at_ms=int(one.at_ms[at]),
+        field=name,
+        symbol=one.symbols[n] if before.ndim > 1 else None,
+        before=float(old[n]),
+        after=float(new[n]),
+    )

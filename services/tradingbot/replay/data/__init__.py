@@ -1,0 +1,1 @@
+"""Recorded candles: from files to arrays, and from the venue to files."""
