@@ -111,6 +111,9 @@ class Plugin:
             return await self._strategy.propose(view)
         except (SystemExit, KeyboardInterrupt) as error:
             raise StrategyFailed(f"{self._name} wanted to end the process: {type(error).__name__}") from None
+        except asyncio.CancelledError:
+            # Ours when the time is up, and then nobody hears this; else the plugin's own, which must not cancel us.
+            raise StrategyFailed(f"{self._name} cancelled its own work") from None
         finally:
             self._working = False
 
