@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 from rich.console import Console
 
@@ -77,8 +78,20 @@ def test_the_table_says_where_prices_come_from_and_what_the_mode_is() -> None:
     board = board_of(*CHAIN, Stream.ORDERS, Stream.REPORTS, Stream.SNAPSHOT)
     shown = text_of(board, Facts(prices="synthetic", mode=Mode.HALT, mode_reason="drawdown", dry_run=True, speed=30))
 
-    for text in ("SYNTHETIC PRICES", "HALT", "drawdown", "DRY RUN", "30× speed", "BTC +5.0%", "10,000.00"):
+    for text in ("SYNTHETIC PRICES", "HALT", "drawdown", "DRY RUN", "30× speed", "BTC +5.0%", "10,000.00", "by "):
         assert text in shown
+
+
+def test_a_cycle_that_the_baseline_decided_for_another_strategy_says_so() -> None:
+    (entry,) = case.sound().streams[Stream.TARGET]
+    told = json.loads(entry.raw)
+    told["data"]["used"] = "baseline_fallback"
+    raw = json.dumps(told)
+    board = board_of(*CHAIN)
+    board.see(Stream.TARGET, raw)
+
+    assert "by baseline_fallback" in text_of(board, Facts())
+    assert "by baseline_fallback approved" in line(board.rows[0], Facts())
 
 
 def test_a_narrow_terminal_shows_each_cycle_in_two_lines_at_most() -> None:

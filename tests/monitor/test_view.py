@@ -20,7 +20,7 @@ from monitor.builders import (
     wrapped,
 )
 from tradingbot.bus.names import Stream
-from tradingbot.domain.messages import OrderAction, ReportStatus
+from tradingbot.domain.messages import AuditLevel, AuditRecord, OrderAction, ReportStatus
 from tradingbot.domain.modes import Mode
 from tradingbot.monitor.cycles import MAX_ORDERS_A_CYCLE
 from tradingbot.monitor.view import Board, Facts
@@ -188,6 +188,16 @@ def test_the_newest_decision_is_the_newest_cycles_even_when_a_later_one_has_only
     told(board, (Stream.TARGET, a_target({"BTC": 0.3})), at_ms=T0 + MINUTE)
 
     assert board.page(now_ms=T0 + MINUTE).positions[0].approved == 0.1
+
+
+def test_a_fallback_is_told_with_its_reason_beside_the_cycle_and_among_the_alerts():
+    details = {"strategy": "llm", "used": "baseline_fallback", "error": "no answer within 12.0 s", "steps": {"a": 1}}
+    record = AuditRecord(kind="alpha.target", level=AuditLevel.WARNING, cause="1-0", details=details)
+    board = told(a_board(), (Stream.TARGET, a_target({"BTC": 0.1})), (Stream.AUDIT, record))
+    page = board.page(now_ms=T0)
+
+    assert page.cycles[0].fallback == "no answer within 12.0 s"
+    assert "error: no answer within 12.0 s" in page.alerts[0].text
 
 
 def test_an_open_order_is_shown():

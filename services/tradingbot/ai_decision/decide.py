@@ -162,6 +162,7 @@ def _audit(
     details: dict[str, object] = {
         "strategy": strategy,
         "used": proposal.used,
+        **({} if proposal.error is None else {"error": proposal.error}),
         "model": f"{proposal.model.name} {proposal.model.version}",
         "confidence": proposal.confidence,
         "gross": gross(whole.values()),
@@ -177,8 +178,6 @@ def _audit(
     }
     if proposal.evidence:
         details["evidence"] = dict(proposal.evidence)
-    if proposal.error is not None:
-        details["error"] = proposal.error
     return AuditRecord(
         kind="alpha.target",
         level=AuditLevel.INFO if proposal.error is None else AuditLevel.WARNING,

@@ -43,6 +43,8 @@ class CycleRow:
     cycle_id: CycleId
     featured: bool = False
     targets: dict[str, float] | None = None
+    used: str = ""
+    """Which strategy decided."""
     approved: dict[str, float] | None = None
     mode: Mode | None = None
     clamps: list[str] = field(default_factory=list)
@@ -104,6 +106,11 @@ class Board:
         return len(self._happened)
 
     @property
+    def decided_by(self) -> str:
+        """Which strategy decided last; empty before the first target."""
+        return next((row.used for row in reversed(self._rows.values()) if row.used), "")
+
+    @property
     def first_fill(self) -> bool:
         """Whether anything has been filled since the board began."""
         return any(row.fills for row in self._rows.values())
@@ -137,6 +144,7 @@ class Board:
         message = Message[TargetPortfolio].read(raw)
         row = self._row(message)
         row.targets = {each.symbol: each.weight for each in message.data.targets}
+        row.used = message.data.used
         self._note(row)
 
     def _approved(self, raw: str) -> None:

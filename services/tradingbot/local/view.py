@@ -116,9 +116,9 @@ def line(row: CycleRow, facts: Facts) -> str:
     equity = "—" if row.equity_usd is None else f"{row.equity_usd:,.2f} USD"
     why = f" ({facts.mode_reason})" if facts.mode_reason and facts.mode is row.mode else ""
     return (
-        f"{row.cycle_id} {row.mode or '—'}{why} approved [{_weights(row.approved)}] clamped {len(row.clamps)} "
-        f"orders {len(row.orders)} filled {row.fills} refused {row.rejected} fees {_usd(row.fees_usd)} equity {equity} "
-        f"prices {facts.prices.upper()}"
+        f"{row.cycle_id} {row.mode or '—'}{why} by {row.used or '—'} approved [{_weights(row.approved)}] "
+        f"clamped {len(row.clamps)} orders {len(row.orders)} filled {row.fills} refused {row.rejected} fees {_usd(row.fees_usd)} "
+        f"equity {equity} prices {facts.prices.upper()}"
     )
 
 
@@ -150,6 +150,8 @@ def _head(board: Board, facts: Facts) -> Text:
         head.append("  DRY RUN: nothing is sent", style="bold yellow")
     wanted = "" if facts.wanted_cycles is None else f" of {facts.wanted_cycles}"
     head.append(f"  cycles {board.happened}{wanted}")
+    if board.decided_by:
+        head.append(f"  by {board.decided_by}", style="yellow" if board.decided_by.endswith("fallback") else "")
     head.append(f"\n monitor {facts.monitor_url}  data {facts.data_dir}  Ctrl-C stops cleanly\n", style="dim")
     return head
 

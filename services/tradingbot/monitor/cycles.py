@@ -56,6 +56,10 @@ class CycleBook:
             confidence=message.confidence,
         )
 
+    def fell_back(self, cycle_id: str, error: str) -> None:
+        """Why the baseline decided in another strategy's place."""
+        self._change(cycle_id, fallback=error)
+
     def approved(self, cycle_id: str, message: ApprovedTargetPortfolio) -> None:
         """What the risk gate let through."""
         self._change(

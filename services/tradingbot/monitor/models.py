@@ -78,6 +78,9 @@ class CycleRow(Model):
     started_ms: int
     targets: dict[str, float] = {}
     used: str = ""
+    """Which strategy decided."""
+    fallback: str = ""
+    """Why the baseline decided in another strategy's place; empty when it did not."""
     confidence: float | None = None
     mode: Mode | None = None
     mode_reason: str = ""

@@ -203,8 +203,11 @@ class Board:
             self._equity.append((snapshot.asof_ms, float(snapshot.equity_usd)))
 
     def _on_audit(self, message: Message[AuditRecord]) -> None:
-        if message.data.level is not AuditLevel.INFO:
+        record = message.data
+        if record.level is not AuditLevel.INFO:
             self._alerts.append(_alert(message))
+        if record.kind == Stream.TARGET and (error := record.details.get("error")):
+            self._cycles.fell_back(message.env.cycle_id, str(error))
 
     def _see_prices(self, label: str) -> None:
         if label != "unknown":

@@ -163,6 +163,7 @@ function orderLine(order) {
 
 function cycleDetail(cycle) {
   const entries = [
+    ["Decided by", [cycle.used || NONE, cycle.fallback].filter(Boolean).join(": ")],
     ["Targets", weights(cycle.targets)],
     ["Approved", weights(cycle.approved)],
     ["Clamps", cycle.rejections.map((r) => `${r.symbol} ${percent(r.original_weight)} to ${percent(r.approved_weight)}: ${r.reason}`).join("; ") || "none"],
