@@ -117,8 +117,8 @@ def line(row: CycleRow, facts: Facts) -> str:
     why = f" ({facts.mode_reason})" if facts.mode_reason and facts.mode is row.mode else ""
     return (
         f"{row.cycle_id} {row.mode or '—'}{why} by {row.used or '—'} approved [{_weights(row.approved)}] "
-        f"clamped {len(row.clamps)} orders {len(row.orders)} filled {row.fills} refused {row.rejected} fees {_usd(row.fees_usd)} "
-        f"equity {equity} prices {facts.prices.upper()}"
+        f"clamped {len(row.clamps)} orders {len(row.orders)} filled {row.fills} refused {row.rejected} "
+        f"fees {_usd(row.fees_usd)} equity {equity} prices {facts.prices.upper()}"
     )
 
 
