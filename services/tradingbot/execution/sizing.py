@@ -23,7 +23,7 @@ def change_lots(position: int, target: int, *, close: bool) -> tuple[int, int]:
     closes it. ``close``: the weight is exactly 0, so that nothing may be left.
     """
     size, wanted = max(position, -position), max(target, -target)
-    if position != 0 and (close or position * target < 0):
+    if position != 0 and (close or position < 0 < target or target < 0 < position):
         return size, 0 if close else wanted
     return max(size - wanted, 0), max(wanted - size, 0)
 
