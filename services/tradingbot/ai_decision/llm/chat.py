@@ -19,6 +19,7 @@ import httpx
 from pydantic import SecretStr
 
 from tradingbot.ai_decision.llm.faults import Fault, NoCompletion
+from tradingbot.venue.network import is_loopback
 
 PATH: Final = "/chat/completions"
 REDACTED: Final = "[key]"
@@ -122,13 +123,17 @@ class ChatServer:
         return bytes(chunks)
 
 
-def open_http(*, trust_env: bool) -> httpx.AsyncClient:
-    """A pooled client; the caller closes it. Only connecting has a time of its own: the deadline bounds the rest."""
+def open_http(url: str) -> httpx.AsyncClient:
+    """A pooled client for one endpoint; the caller closes it. No proxy to this machine.
+
+    Only connecting has a time of its own: the deadline bounds the rest.
+    """
     return httpx.AsyncClient(
+        verify=not url.startswith("http:"),  # no certificates to load
         timeout=httpx.Timeout(None, connect=_CONNECT_S),
         limits=httpx.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=90.0),
         follow_redirects=False,
-        trust_env=trust_env,
+        trust_env=not is_loopback(url),
     )
 
 

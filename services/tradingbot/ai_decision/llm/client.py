@@ -27,7 +27,6 @@ from tradingbot.ai_decision.settings import AiDecisionSettings, ApiKeyUnreadable
 from tradingbot.domain.messages import ModelName
 from tradingbot.runtime.clock import Clock
 from tradingbot.runtime.stopping import end
-from tradingbot.venue.network import is_loopback
 
 MARGIN_S: Final = 0.25
 """Real seconds left at the end of a budget, to tell what was answered so far."""
@@ -218,7 +217,7 @@ def _wait_s(error: ModelFailed | Refused | NoCompletion, *, attempt: int) -> flo
 async def open_client(settings: AiDecisionSettings, *, redis: Redis, clock: Clock) -> AsyncIterator[ModelClient]:
     """The model that the settings name, with its connections for as long as the context lasts."""
     url = str(settings.ai_llm_endpoint)
-    async with open_http(trust_env=not is_loopback(url)) as http:
+    async with open_http(url) as http:
         server = ChatServer(http, url=url, max_response_bytes=settings.ai_llm_max_response_bytes)
         spend = DailySpend(redis, max_usd=settings.ai_llm_max_usd_per_day, clock=clock)
         yield ModelClient(server, settings=settings, spend=spend, clock=clock)
