@@ -18,6 +18,7 @@ ORDER = (
     "test_crd",
     "test_isolation",
     "test_parameters",
+    "test_strategies",
     "test_repair",
     "test_restart",
     "test_modes",

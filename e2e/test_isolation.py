@@ -11,6 +11,7 @@ from harness.bot import COMPONENTS, SERVICES, Bot
 from harness.cluster import IMAGE
 from harness.exchange import INSIDE
 from harness.kubectl import Kubectl
+from harness.secrets import places_of
 from harness.waiting import eventually
 
 # ------------------------------------------------------------------ Pod Security
@@ -41,13 +42,6 @@ def test_the_private_key_is_in_files_and_environment_of_execution_alone(majors):
     assert len(hits["execution"]) == 1
     assert hits["execution"][0].startswith("/etc/tradingbot/key/")
     assert {component for component, places in hits.items() if places} == {"execution"}
-
-
-def places_of(bot: Bot, component: str, text: str) -> list[str]:
-    """Files and environments in a pod that hold a text."""
-    if component == "redis":
-        return bot.exec(component, "bash", "-c", (INSIDE / "find_secret.sh").read_text(), stdin=text).split()
-    return json.loads(bot.exec(component, "python", "-c", (INSIDE / "find_secret.py").read_text(), stdin=text))
 
 
 def test_the_search_finds_what_is_there(majors):
