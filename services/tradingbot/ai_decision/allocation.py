@@ -50,6 +50,8 @@ HALF_SPREAD = 0.0001
 """Where the book is not known."""
 LEAST_MULTIPLIER = 0.05
 """Below it γ does not grow further: gross and net shrink anyway."""
+MOST_VOL = 50.0
+"""Annualised, 5,000 %: what moves more is left alone as surely, and the numbers stay within the solver's reach."""
 MOST_WEIGHT = 1.0
 """A strategy's weights are fractions of equity, whatever the caps."""
 
@@ -147,7 +149,7 @@ def problem_of(market: Market, holdings: Holdings, stance: Stance) -> Problem:
     """The optimizer's problem."""
     posture, n = POSTURES[stance.regime], len(market.vol_1h)
     horizon = math.sqrt(HORIZON_MIN / MINUTES_A_YEAR)
-    vols = np.array([max(vol, MIN_VOL) * horizon for vol in market.vol_1h])
+    vols = np.array([min(max(vol, MIN_VOL), MOST_VOL) * horizon for vol in market.vol_1h])
     spread = np.full(n, HALF_SPREAD) if market.half_spread is None else np.array(market.half_spread)
     share = posture.share * stance.multiplier
     room = holdings.room

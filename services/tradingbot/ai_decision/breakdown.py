@@ -75,18 +75,22 @@ def breakdown(symbols: Sequence[str], problem: Problem, solution: Solution) -> B
 def _coin(i: int, problem: Problem, solution: Solution, risk: float) -> CoinBreakdown:
     prices, weight = solution.prices, solution.weights[i]
     change = weight - float(problem.now[i])
-    cap = float(prices.high[i] - prices.low[i])
+    trade, high, low = float(prices.buy[i] - prices.sell[i]), float(prices.high[i]), float(prices.low[i])
+    left = float(problem.mu[i]) - risk - float(prices.size[i]) - prices.net
+    idle = not change and abs(left) <= float(problem.cost[i]) + prices.turnover
+    if idle:  # where the present weight is at its bound too, the solver may call either the reason: the cost suffices
+        trade, high, low = left, 0.0, 0.0
     held_back = {
-        "cap": float(prices.high[i]),
-        "floor": float(prices.low[i]),
+        "cap": high,
+        "floor": low,
         "gross": abs(float(prices.size[i])),
         "net": abs(prices.net),
         "turnover": prices.turnover if change else 0.0,
     }
     binds = [name for name, price in held_back.items() if price * BPS > TELLING]
-    if solution.rule is Rule.REDUCTIONS:
-        binds = ["reductions" if name in ("cap", "floor") and not change else name for name in binds]
-    if not change and not {"cap", "floor", "reductions"} & set(binds):
+    if solution.rule is Rule.REDUCTIONS and not change:
+        binds = ["reductions" if name in {"cap", "floor"} else name for name in binds]
+    if idle:
         binds.append("cost")
     return CoinBreakdown(
         weight=weight,
@@ -94,8 +98,8 @@ def _coin(i: int, problem: Problem, solution: Solution, risk: float) -> CoinBrea
         expected_bps=_bps(float(problem.mu[i])),
         risk_bps=_bps(risk),
         cost_bps=_bps(float(problem.cost[i])),
-        trade_bps=_bps(float(prices.buy[i] - prices.sell[i])),
-        cap_bps=_bps(cap),
+        trade_bps=_bps(trade),
+        cap_bps=_bps(high - low),
         gross_bps=_bps(float(prices.size[i])),
         net_bps=_bps(prices.net),
         binds=tuple(binds),

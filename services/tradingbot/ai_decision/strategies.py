@@ -73,9 +73,10 @@ async def _open_model(settings: AiDecisionSettings, *, redis: Redis, clock: Cloc
 
     async with open_client(settings, redis=redis, clock=clock) as client:
         if settings.ai_strategy == "regime":
+            from tradingbot.ai_decision.minutes import minutes_on_stream  # noqa: PLC0415
             from tradingbot.ai_decision.regime import RegimeStrategy  # noqa: PLC0415 - the optimizer
 
-            yield RegimeStrategy(client)
+            yield RegimeStrategy(client, minutes=minutes_on_stream(redis))
         else:
             from tradingbot.ai_decision.llm.strategy import LlmStrategy  # noqa: PLC0415
 
