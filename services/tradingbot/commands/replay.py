@@ -11,21 +11,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from dotenv import dotenv_values
 
 from tradingbot.commands.config import AsJson, EnvFile, find_env_file
 from tradingbot.commands.local import DataDir
 from tradingbot.domain.cycles import start_ms_of
 from tradingbot.domain.errors import Permanent
 from tradingbot.local.access import Access, find_bot
-from tradingbot.local.environment import read_environment
+from tradingbot.local.environment import known_names, read_environment
 from tradingbot.runtime.process import ExitCode
 
 if TYPE_CHECKING:
     from tradingbot.replay.archive.archive import Archive
+    from tradingbot.replay.rerun.change import Change
+    from tradingbot.replay.rerun.tape import Tape
 
 
 class BadRange(Permanent):
-    """The cycles that were asked for cannot be meant."""
+    """What was asked for cannot be meant."""
+
+
+class NothingRecorded(Permanent):
+    """The record holds nothing that the question is about."""
 
 
 def replay(
@@ -35,6 +42,14 @@ def replay(
     last: Annotated[str | None, typer.Option("--to", metavar="CYCLE", help="The last cycle.")] = None,
     archive: Annotated[
         Path | None, typer.Option(metavar="DIR", help="What `tradingbot record` wrote. Default: the bot's own streams.")
+    ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option("--with", metavar="FILE", help="Settings as in .env: tell what they would have done instead."),
+    ] = None,
+    cost_bps: Annotated[
+        float | None,
+        typer.Option("--cost-bps", min=0, help="With --with: what a trade costs. Default: as the recorded ones did."),
     ] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
@@ -46,14 +61,20 @@ def replay(
     names. A step whose inputs are not on the record is counted as one that cannot be checked, never as equal.
 
         tradingbot replay --archive archive/ --from 20260218T1600Z --to 20260218T1700Z
+
+        tradingbot replay --archive archive/ --with other.env   # what would other settings have done?
     """
     from tradingbot.replay.rerun.rerun import rerun  # noqa: PLC0415 - Parquet and the services load a lot
     from tradingbot.replay.rerun.tape import FIRST, LAST, load  # noqa: PLC0415
 
     for each in filter(None, (cycle, first, last)):
         _check(each)
+    change = None if settings is None else _change(settings)
     with _source(archive, data_dir, env_file) as source:
         tape = load(source, first=cycle or first or FIRST, last=cycle or last or LAST)
+        if change is not None:
+            _tell_what_if(source, tape, change, cost_bps=cost_bps, as_json=as_json)
+            return
     report = rerun(tape)
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
@@ -61,6 +82,29 @@ def replay(
         for line in report.lines():
             typer.echo(line)
     raise typer.Exit(ExitCode.DONE if report.equal else ExitCode.FAILED)
+
+
+def _change(path: Path) -> Change:
+    """Only what a replay can tell the consequences of; a file of nothing else."""
+    from tradingbot.replay.rerun.change import change_of  # noqa: PLC0415
+
+    if not path.is_file():
+        raise BadRange(f"--with {path}: no such file")
+    given = {name: value.strip() for name, value in dotenv_values(path, interpolate=False).items() if value}
+    return change_of(given, known=known_names(), where=str(path))
+
+
+def _tell_what_if(source: Archive, tape: Tape, change: Change, *, cost_bps: float | None, as_json: bool) -> None:
+    from tradingbot.replay.rerun.account import Costs  # noqa: PLC0415
+    from tradingbot.replay.rerun.verdicts import CannotCheck  # noqa: PLC0415
+    from tradingbot.replay.rerun.whatif import what_if  # noqa: PLC0415
+
+    costs = None if cost_bps is None else Costs(fee_bps=cost_bps, slippage_bps=0.0, measured_usd=0.0)
+    try:
+        found = what_if(source, tape, change, costs=costs)
+    except CannotCheck as why:
+        raise NothingRecorded(str(why)) from None
+    typer.echo(found.model_dump_json(indent=2) if as_json else "\n".join(found.lines()))
 
 
 def _check(cycle_id: str) -> None:

@@ -25,6 +25,7 @@ from tradingbot.domain.messages import (
 )
 from tradingbot.domain.model import Model
 from tradingbot.domain.modes import EffectiveMode
+from tradingbot.domain.params import Params
 from tradingbot.execution.plan import make_plan, request_of
 from tradingbot.market_data.minute import moves
 from tradingbot.market_data.told import Told
@@ -82,7 +83,8 @@ def decision_again(tape: Tape, cycle_id: str) -> Verdict:
     if target is None:
         return _not_taken(tape, Step.DECISION, cycle_id, "alpha.target", of=Stream.FEATURES)
     ground = decision_ground(tape, target)
-    again = decide_again(ground, proposal_again(ground))
+    view = view_of(ground)
+    again = decide_again(ground, view, proposal_again(ground, view))
     difference = in_common(ground.audit, plain(again.audit)["details"], AUDITED)
     if difference is not None:
         return compared(Step.DECISION, cycle_id, difference.below("audit"))
@@ -115,21 +117,22 @@ def decision_ground(tape: Tape, target: Recorded[TargetPortfolio]) -> DecisionGr
     )
 
 
-def view_of(ground: DecisionGround) -> View:
-    """What the strategy saw."""
+def view_of(ground: DecisionGround, *, params: Params | None = None) -> View:
+    """What the strategy saw; or would have seen under other parameters."""
     cycle_id, meaning = ground.target.cycle_id, ground.meaning
+    params = params or meaning.params
     return View(
         features=ground.features,
         snapshot=ground.snapshot,
         universe=meaning.universe,
-        risk=meaning.params.risk,
-        ai=meaning.params.ai,
+        risk=params.risk,
+        ai=params.ai,
         cycle_id=cycle_id,
         previous=previous_weights(ground.state, cycle_id=cycle_id, cycle_seconds=meaning.cycle_seconds),
     )
 
 
-def proposal_again(ground: DecisionGround) -> Proposal:
+def proposal_again(ground: DecisionGround, view: View) -> Proposal:
     """The strategy's proposal, computed again; a plugin that cannot do so is taken at its recorded word.
 
     Raises:
@@ -139,7 +142,7 @@ def proposal_again(ground: DecisionGround) -> Proposal:
     try:
         return rebuild(
             audit.get("strategy", "baseline"),
-            view_of(ground),
+            view,
             evidence=audit.get("evidence") or {},
             error=audit.get("error"),
         )
@@ -149,11 +152,11 @@ def proposal_again(ground: DecisionGround) -> Proposal:
         raise CannotCheck(f"the recorded answer gives no proposal: {error}") from None
 
 
-def decide_again(ground: DecisionGround, proposal: Proposal) -> Decision:
+def decide_again(ground: DecisionGround, view: View, proposal: Proposal) -> Decision:
     """The pipeline behind the strategy."""
     return decide(
         proposal,
-        view_of(ground),
+        view,
         state=ground.state,
         cycle_id=ground.target.cycle_id,
         cycle_seconds=ground.meaning.cycle_seconds,

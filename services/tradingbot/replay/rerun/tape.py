@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from pydantic import ValidationError
 
 from tradingbot.bus.names import Stream
+from tradingbot.bus.trim import EntryId, entry_id
 from tradingbot.domain.cycles import MINUTE_MS, minute_id, start_ms_of, to_ms
 from tradingbot.domain.envelope import Message
 from tradingbot.domain.in_force import PARAMS_KIND
@@ -50,6 +51,11 @@ class Recorded(Generic[DataT]):
     raw: str
     cycle_id: str
     data: DataT
+
+    @property
+    def order(self) -> EntryId:
+        """Its place in its stream."""
+        return entry_id(self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +126,12 @@ class Tape:
 def load(source: Source, *, first: str = FIRST, last: str = LAST) -> Tape:
     """Read what replay needs of the cycles from one to another."""
     back = _earlier(first, LOOK_BACK_MS)
-    features = tuple(_read(source, Stream.FEATURES, FeatureSnapshot1m, cycles=(back, last)))
-    targets = {each.cycle_id: each for each in _read(source, Stream.TARGET, TargetPortfolio, cycles=(back, last))}
+    features = tuple(messages(source, Stream.FEATURES, FeatureSnapshot1m, cycles=(back, last)))
+    targets = {each.cycle_id: each for each in messages(source, Stream.TARGET, TargetPortfolio, cycles=(back, last))}
     approved = {
-        each.cycle_id: each for each in _read(source, Stream.APPROVED, ApprovedTargetPortfolio, cycles=(first, last))
+        each.cycle_id: each for each in messages(source, Stream.APPROVED, ApprovedTargetPortfolio, cycles=(first, last))
     }
-    plans = {each.cycle_id: each for each in _read(source, Stream.PLAN, ExecutionPlan, cycles=(first, last))}
+    plans = {each.cycle_id: each for each in messages(source, Stream.PLAN, ExecutionPlan, cycles=(first, last))}
     inputs = [*(each.data.inputs for each in targets.values()), *(each.data.inputs for each in approved.values())]
     named = {each.snapshot_id for each in inputs if each.snapshot_id is not None}
     audits, params = _audits(source, first=first, last=last)
@@ -136,7 +142,7 @@ def load(source: Source, *, first: str = FIRST, last: str = LAST) -> Tape:
         targets=targets,
         approved=approved,
         plans=plans,
-        snapshots={each.id: each for each in _read(source, Stream.SNAPSHOT, StateSnapshot, ids=named)},
+        snapshots={each.id: each for each in messages(source, Stream.SNAPSHOT, StateSnapshot, ids=named)},
         audits=audits,
         params=params,
     )
@@ -147,7 +153,7 @@ def _audits(source: Source, *, first: str, last: str) -> tuple[dict[str, tuple[A
     day = first[:8] + "T0000Z" if first != FIRST else FIRST
     found: dict[str, tuple[AuditRecord, ...]] = {}
     params: dict[str, Meaning] = {}
-    for each in _read(source, Stream.AUDIT, AuditRecord, cycles=(day, last)):
+    for each in messages(source, Stream.AUDIT, AuditRecord, cycles=(day, last)):
         if each.data.kind == PARAMS_KIND:
             params[each.data.details["label"]] = _meaning(each.data.details)
         elif each.cycle_id >= first:
@@ -163,7 +169,7 @@ def _meaning(details: Mapping[str, Any]) -> Meaning:
     )
 
 
-def _read(
+def messages(
     source: Source,
     stream: Stream,
     model: type[DataT],
