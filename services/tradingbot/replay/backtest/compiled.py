@@ -29,6 +29,9 @@ _OWN = "tradingbot."
 _OPTIONS: dict[str, Any] = {"error_model": "python", "nogil": True, "_nrt": False}
 _CALLEE: dict[str, Any] = {**_OPTIONS, "forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
+_REBUILT: dict[frozenset[tuple[str, Any]], dict[types.FunctionType, Any]] = {}
+"""Callees that are compiled already, by the bindings in force: several outermost functions share them."""
+
 
 def compiled(function: F, *, folder: Path | None = None, **bindings: Callable[..., Any]) -> F:
     """A kernel function compiled for whatever it is called with.
@@ -39,9 +42,10 @@ def compiled(function: F, *, folder: Path | None = None, **bindings: Callable[..
         bindings: what to put in place of a callee's name, such as a strategy's ``weigh``.
     """
     reached = dict(_reached(function, bindings))
-    rebuilt: dict[types.FunctionType, Any] = {}
+    rebuilt = _REBUILT.setdefault(frozenset(bindings.items()), {})
     for each, names in reached.items():
-        rebuilt[each] = numba.njit(**_CALLEE)(_rebuild(each, names, rebuilt))
+        if each not in rebuilt:
+            rebuilt[each] = numba.njit(**_CALLEE)(_rebuild(each, names, rebuilt))
     place = (folder or cache_folder()) / digest(function, **bindings)
     outermost = _rebuild(_plain(function), reached[_plain(function)], rebuilt)
     with _keeping_at(place) as keeps:

@@ -26,6 +26,23 @@ from tradingbot.replay.backtest.compiled import bound, compiled
 from tradingbot.replay.backtest.market import BacktestError, Candles, FloatArray, IntArray
 from tradingbot.replay.backtest.options import Answer, BacktestOptions, Moment, Result, WeightFunction
 from tradingbot.replay.backtest.shapes import (
+    APPROVED,
+    CASH,
+    EQUITY,
+    FEES_USD,
+    FUNDING_USD,
+    MODE,
+    ORDERS,
+    PAID,
+    PNL_USD,
+    PREVIOUS,
+    PX,
+    QTY,
+    SLIPPAGE_USD,
+    TARGETS,
+    TRADED_USD,
+    TURNOVER,
+    WEIGHTS,
     Coins,
     Facts,
     Limit,
@@ -179,9 +196,9 @@ class Engine:
             ret_1h=self._facts.ret_1h[:, d],
             vol_1h=self._facts.vol_1h[:, d],
             usable=self._usable(d),
-            present=prepared.out.weights[d].copy(),
-            previous=prepared.account.previous.copy(),
-            equity_usd=float(prepared.out.equity[d]),
+            present=prepared.out.many[WEIGHTS, d].copy(),
+            previous=prepared.account.by_coin[PREVIOUS].copy(),
+            equity_usd=float(prepared.out.one[EQUITY, d]),
             params=params,
         )
 
@@ -292,17 +309,30 @@ class Engine:
 
     def _result(self, strategy: str | WeightFunction, params: Params, done: Run) -> Result:
         out, account = done.out, done.account
-        last = np.where(np.isnan(self.candles.close[-1]), account.px, self.candles.close[-1])
+        qty, paid = account.by_coin[QTY], account.by_coin[PAID]
+        last = np.where(np.isnan(self.candles.close[-1]), account.by_coin[PX], self.candles.close[-1])
         return Result(
             symbols=self.symbols,
             strategy=strategy if isinstance(strategy, str) else getattr(strategy, "__name__", type(strategy).__name__),
             params=params,
             options=self.options,
             at_ms=self.at_ms,
-            end_equity_usd=float(self.options.start_equity_usd + np.sum(account.paid + account.qty * last)),
-            end_qty=account.qty,
+            end_equity_usd=float(self.options.start_equity_usd + np.sum(paid + qty * last)),
+            end_qty=qty,
             warm_up_minutes=self._first,
-            **out._asdict(),
+            equity=out.one[EQUITY],
+            cash=out.one[CASH],
+            weights=out.many[WEIGHTS],
+            target=out.many[TARGETS],
+            approved=out.many[APPROVED],
+            turnover=out.one[TURNOVER],
+            fees_usd=out.one[FEES_USD],
+            funding_usd=out.one[FUNDING_USD],
+            slippage_usd=out.one[SLIPPAGE_USD],
+            traded_usd=out.many[TRADED_USD],
+            pnl_usd=out.many[PNL_USD],
+            mode=out.count[MODE],
+            orders=out.count[ORDERS],
         )
 
 

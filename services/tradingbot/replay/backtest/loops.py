@@ -20,13 +20,50 @@ from tradingbot.domain.weights import Limits, Room, Scratch, low_of
 from tradingbot.execution.sizing import change_lots, inside_band, slice_count, slice_share, target_lots
 from tradingbot.paper.prices.path import path_px
 from tradingbot.replay.backtest.shapes import (
+    APPROVED,
+    BEFORE,
+    CAP,
+    CASH,
     DAY,
+    EQUITY,
+    FAST,
     FEE_DAY,
     FEES,
+    FEES_USD,
+    FUNDING_USD,
+    GROW,
+    GROW_SLICES,
     HALTED,
+    HELD,
     HOUR,
+    INDEX,
+    LAST,
+    LOW,
+    MODE,
+    NOW,
+    ORDERS,
+    PAID,
     PEAK,
+    PNL_USD,
+    PREVIOUS,
+    PX,
+    QTY,
+    REDUCE,
+    REDUCE_SLICES,
+    SIGNAL,
     SINCE,
+    SLIPPAGE_USD,
+    SLOW,
+    STEP,
+    TARGET,
+    TARGETS,
+    TRADED_USD,
+    TURNOVER,
+    VOL,
+    WEIGHT,
+    WEIGHTS,
+    WHY,
+    WORTH,
     Account,
     Facts,
     FloatArray,
@@ -49,7 +86,7 @@ MIN_VOLUME_USD = 1_000.0
 
 def propose(run: Run, facts: Facts, wanted: FloatArray, confidence: FloatArray) -> None:
     """The strategy's answer at every decision, (D, N): NaN where a coin has no whole features and is held."""
-    market, coins, rules, work = run.market, run.coins, run.rules, run.work
+    market, coins, rules, floats, ints = run.market, run.coins, run.rules, run.work.floats, run.work.ints
     limit = rules.limit
     total = deployable(limit.max_gross, limit.max_net)
     for d in range(wanted.shape[0]):
@@ -59,15 +96,15 @@ def propose(run: Run, facts: Facts, wanted: FloatArray, confidence: FloatArray) 
             wanted[d, n] = math.nan
             fast, slow, vol = facts.ret_5m[n, d], facts.ret_1h[n, d], facts.vol_1h[n, d]
             if market.seen[i, n] > 0.0 and not (math.isnan(fast) or math.isnan(slow) or math.isnan(vol)):
-                work.index[count] = n
-                work.moves[0, count], work.moves[1, count], work.moves[2, count] = fast, slow, vol
-                work.caps[count] = coins.caps[n]
+                ints[INDEX, count] = n
+                floats[FAST, count], floats[SLOW, count], floats[VOL, count] = fast, slow, vol
+                floats[CAP, count] = coins.caps[n]
                 count += 1
-        moves = Moves(work.moves[0, :count], work.moves[1, :count], work.moves[2, :count])
-        terms = Terms(work.caps[:count], total, limit.allow_short)
-        confidence[d] = weigh(moves, terms, work.weights[:count], work.signals[:count])
+        moves = Moves(floats[FAST, :count], floats[SLOW, :count], floats[VOL, :count])
+        terms = Terms(floats[CAP, :count], total, limit.allow_short)
+        confidence[d] = weigh(moves, terms, floats[WEIGHT, :count], floats[SIGNAL, :count])
         for k in range(count):
-            wanted[d, work.index[k]] = work.weights[k]
+            wanted[d, ints[INDEX, k]] = floats[WEIGHT, k]
 
 
 def simulate(run: Run, wanted: FloatArray, confidence: FloatArray) -> None:
@@ -84,22 +121,22 @@ def settle(d: int, run: Run) -> None:
     """Value the account as decision d sees it: funding, equity, what each coin earned, weights, the mode."""
     market, rules, account, out = run.market, run.rules, run.account, run.out
     i = rules.first_minute + d * rules.step
-    out.funding_usd[d] = pay_funding(i, market, rules.epoch_minute, account)
+    out.one[FUNDING_USD, d] = pay_funding(i, market, rules.epoch_minute, account)
     equity, invested = rules.start_equity_usd, 0.0
     for n in range(len(account.lots)):
         if market.seen[i, n] > 0.0:
-            account.px[n] = market.seen[i, n]
-        value = account.qty[n] * account.px[n]
-        worth = account.paid[n] + value
-        out.pnl_usd[d, n] = worth - account.worth[n]
-        account.worth[n] = worth
+            account.by_coin[PX, n] = market.seen[i, n]
+        value = account.by_coin[QTY, n] * account.by_coin[PX, n]
+        worth = account.by_coin[PAID, n] + value
+        out.many[PNL_USD, d, n] = worth - account.by_coin[WORTH, n]
+        account.by_coin[WORTH, n] = worth
         equity += worth
         invested += value
     for n in range(len(account.lots)):
-        out.weights[d, n] = weight_of(qty=account.qty[n], px=account.px[n], equity_usd=equity)
-    out.equity[d] = equity
-    out.cash[d] = equity - invested
-    out.mode[d] = judge(i, equity, rules.epoch_minute, rules.limit, account.memory)
+        out.many[WEIGHTS, d, n] = weight_of(qty=account.by_coin[QTY, n], px=account.by_coin[PX, n], equity_usd=equity)
+    out.one[EQUITY, d] = equity
+    out.one[CASH, d] = equity - invested
+    out.count[MODE, d] = judge(i, equity, rules.epoch_minute, rules.limit, account.memory)
 
 
 def pay_funding(i: int, market: Market, epoch_minute: int, account: Account) -> float:
@@ -112,9 +149,9 @@ def pay_funding(i: int, market: Market, epoch_minute: int, account: Account) -> 
     for hour in range(int(account.memory[HOUR]) + 1, this_hour + 1):
         minute = (first_hour + hour) * 60 - epoch_minute
         for n in range(len(account.lots)):
-            px = market.seen[minute, n] if market.seen[minute, n] > 0.0 else account.px[n]
-            amount = account.qty[n] * px * market.funding[hour, n]
-            account.paid[n] -= amount
+            px = market.seen[minute, n] if market.seen[minute, n] > 0.0 else account.by_coin[PX, n]
+            amount = account.by_coin[QTY, n] * px * market.funding[hour, n]
+            account.by_coin[PAID, n] -= amount
             paid += amount
     account.memory[HOUR] = this_hour
     return paid
@@ -150,25 +187,25 @@ def judge(i: int, equity: float, epoch_minute: int, limit: Limit, memory: FloatA
 def act(d: int, run: Run, wanted: FloatArray, confidence: float) -> None:
     """Target, approval, plan and fills of decision d; ``wanted``: the strategy's weights, NaN holds a coin."""
     rules, account, work, out = run.rules, run.account, run.work, run.out
-    out.target[d, :] = math.nan
-    out.approved[d, :] = math.nan
-    equity, mode = out.equity[d], out.mode[d]
+    out.many[TARGETS, d, :] = math.nan
+    out.many[APPROVED, d, :] = math.nan
+    equity, mode = out.one[EQUITY, d], out.count[MODE, d]
     if equity <= 0.0:
         return
-    count, held = gather(wanted, out.weights[d], run)
+    count, held = gather(wanted, out.many[WEIGHTS, d], run)
     decide(count, held, confidence, rules, work)
-    account.previous[:] = math.nan
+    account.by_coin[PREVIOUS, :] = math.nan
     for k in range(count):
-        n = work.index[k]
-        account.previous[n] = work.rows[4, k]
-        out.target[d, n] = work.rows[4, k]
+        n = work.ints[INDEX, k]
+        account.by_coin[PREVIOUS, n] = work.floats[TARGET, k]
+        out.many[TARGETS, d, n] = work.floats[TARGET, k]
     if mode == HALT:
         if rules.limit.flattens:
             flatten(d, run)
         return
     gate(count, held, rules.limit, work, reduces=mode == REDUCE_ONLY)
     for k in range(count):
-        out.approved[d, work.index[k]] = work.weights[k]
+        out.many[APPROVED, d, work.ints[INDEX, k]] = work.floats[WEIGHT, k]
     trade(d, count, plan(d, count, run), run)
 
 
@@ -179,41 +216,43 @@ def gather(wanted: FloatArray, present: FloatArray, run: Run) -> tuple[int, int]
     for n in range(len(wanted)):
         if math.isnan(wanted[n]):
             if present[n] != 0.0:
-                work.held[held] = present[n]
+                work.floats[HELD, held] = present[n]
                 held += 1
             continue
-        work.index[count] = n
-        work.weights[count] = wanted[n]
-        work.now[count] = present[n]
-        work.previous[count] = present[n] if math.isnan(account.previous[n]) else account.previous[n]
-        work.caps[count] = coins.caps[n]
-        work.lows[count] = low_of(coins.caps[n], run.rules.limit.allow_short)
+        work.ints[INDEX, count] = n
+        work.floats[WEIGHT, count] = wanted[n]
+        work.floats[NOW, count] = present[n]
+        previous = account.by_coin[PREVIOUS, n]
+        work.floats[LAST, count] = present[n] if math.isnan(previous) else previous
+        work.floats[CAP, count] = coins.caps[n]
+        work.floats[LOW, count] = low_of(coins.caps[n], run.rules.limit.allow_short)
         count += 1
     return count, held
 
 
 def decide(count: int, held: int, confidence: float, rules: Rules, work: Work) -> None:
-    """Make the proposal in ``work.weights`` steady: the target is then ``work.rows[4]``."""
+    """Make the proposal in the row WEIGHT of ``work`` steady: the target is then the row TARGET."""
     limits = limits_from(count, held, rules.limit, work)
-    ground = Ground(work.now[:count], work.previous[:count], limits, rules.smoothing)
-    scratch = Scratch(work.before[:count], work.why[:count])
-    steady(work.weights[:count], ground, confidence, work.rows[:, :count], scratch)
+    ground = Ground(work.floats[NOW, :count], work.floats[LAST, :count], limits, rules.smoothing)
+    scratch = Scratch(work.floats[BEFORE, :count], work.ints[WHY, :count])
+    steady(work.floats[WEIGHT, :count], ground, confidence, work.floats[STEP:, :count], scratch)
 
 
 def gate(count: int, held: int, limit: Limit, work: Work, *, reduces: bool) -> None:
-    """Cut the target to the limits in force: the approval is then ``work.weights``."""
+    """Cut the target to the limits in force: the approval is then the row WEIGHT of ``work``."""
     for k in range(count):
-        work.weights[k] = work.rows[4, k]
-        work.why[k] = 0
+        work.floats[WEIGHT, k] = work.floats[TARGET, k]
+        work.ints[WHY, k] = 0
     limits = limits_from(count, held, limit, work)
-    scratch = Scratch(work.before[:count], work.why[:count])
-    cut(work.weights[:count], work.now[:count], limits, scratch, reduces=reduces)
+    scratch = Scratch(work.floats[BEFORE, :count], work.ints[WHY, :count])
+    cut(work.floats[WEIGHT, :count], work.floats[NOW, :count], limits, scratch, reduces=reduces)
 
 
 def limits_from(count: int, held: int, limit: Limit, work: Work) -> Limits:
-    """The limits of the gathered coins; the first ``held`` of ``work.held`` have no target."""
-    room = Room(gross(work.held[:held]), net(work.held[:held]), limit.max_gross, limit.max_net, limit.turnover_cap)
-    return Limits(work.lows[:count], work.caps[:count], limit.allow_short, room)
+    """The limits of the gathered coins; the first ``held`` of the row HELD have no target."""
+    rest = work.floats[HELD, :held]
+    room = Room(gross(rest), net(rest), limit.max_gross, limit.max_net, limit.turnover_cap)
+    return Limits(work.floats[LOW, :count], work.floats[CAP, :count], limit.allow_short, room)
 
 
 # ---------------------------------------------------------------- plan and fills
@@ -222,29 +261,29 @@ def limits_from(count: int, held: int, limit: Limit, work: Work) -> Limits:
 def plan(d: int, count: int, run: Run) -> int:
     """Whole lots to reduce and to grow by, and into how many slices; returns the most slices of any coin."""
     coins, account, work = run.coins, run.account, run.work
-    trading, equity, normal = run.rules.trading, run.out.equity[d], run.out.mode[d] == NORMAL
+    trading, equity, normal = run.rules.trading, run.out.one[EQUITY, d], run.out.count[MODE, d] == NORMAL
     band_usd = trading.min_rebalance_weight * equity
     most = 0
     for k in range(count):
-        work.reduce_slices[k] = 0
-        work.grow_slices[k] = 0
-        n = work.index[k]
-        lots, mid = account.lots[n], account.px[n]
+        work.ints[REDUCE_SLICES, k] = 0
+        work.ints[GROW_SLICES, k] = 0
+        n = work.ints[INDEX, k]
+        lots, mid = account.lots[n], account.by_coin[PX, n]
         lot_usd = mid / coins.lots_per_coin[n]
-        target = target_lots(work.weights[k], equity_usd=equity, mid=mid, lots_per_coin=coins.lots_per_coin[n])
-        reduction, growth = change_lots(lots, target, close=work.weights[k] == 0.0)
+        target = target_lots(work.floats[WEIGHT, k], equity_usd=equity, mid=mid, lots_per_coin=coins.lots_per_coin[n])
+        reduction, growth = change_lots(lots, target, close=work.floats[WEIGHT, k] == 0.0)
         closes = 0 < reduction == max(lots, -lots)
         if not closes and inside_band(target - lots, lot_usd=lot_usd, band_usd=band_usd):
             continue
         if reduction > 0:
-            work.reduce[k] = -reduction if lots > 0 else reduction
-            work.reduce_slices[k] = (
+            work.ints[REDUCE, k] = -reduction if lots > 0 else reduction
+            work.ints[REDUCE_SLICES, k] = (
                 1 if closes else slice_count(reduction, lot_usd=lot_usd, most_slices=trading.twap_slices)
             )
         if growth > 0 and normal:
-            work.grow[k] = growth if target > 0 else -growth
-            work.grow_slices[k] = slice_count(growth, lot_usd=lot_usd, most_slices=trading.twap_slices)
-        most = max(most, work.reduce_slices[k], work.grow_slices[k])
+            work.ints[GROW, k] = growth if target > 0 else -growth
+            work.ints[GROW_SLICES, k] = slice_count(growth, lot_usd=lot_usd, most_slices=trading.twap_slices)
+        most = max(most, work.ints[REDUCE_SLICES, k], work.ints[GROW_SLICES, k])
     return most
 
 
@@ -264,14 +303,14 @@ def trade(d: int, count: int, most: int, run: Run) -> None:
         fraction = offset_s % 60.0 / 60.0
         for grows in (False, True):
             for k in range(count):
-                slices = work.grow_slices[k] if grows else work.reduce_slices[k]
+                slices = work.ints[GROW_SLICES, k] if grows else work.ints[REDUCE_SLICES, k]
                 if j >= slices or left <= 0:
                     continue
                 left -= 1
-                lots = work.grow[k] if grows else work.reduce[k]
+                lots = work.ints[GROW, k] if grows else work.ints[REDUCE, k]
                 share = slice_share(max(lots, -lots), count=slices, index=j)
-                order = Order(work.index[k], share if lots > 0 else -share, minute, fraction, trading.px_guard_bps)
-                fill(d, order, run)
+                signed = share if lots > 0 else -share
+                fill(d, Order(work.ints[INDEX, k], signed, minute, fraction, trading.px_guard_bps), run)
 
 
 def flatten(d: int, run: Run) -> None:
@@ -288,7 +327,7 @@ def fill(d: int, order: Order, run: Run) -> None:
     market, coins, trading, account, out = run.market, run.coins, run.rules.trading, run.account, run.out
     n, lots, minute = order.coin, order.lots, order.minute
     opening = market.open[minute, n]
-    mid, volume = account.px[n], 0.0
+    mid, volume = account.by_coin[PX, n], 0.0
     if not math.isnan(opening):
         mid = path_px(opening, market.high[minute, n], market.low[minute, n], market.close[minute, n], order.fraction)
         volume = market.volume[minute, n]
@@ -303,19 +342,19 @@ def fill(d: int, order: Order, run: Run) -> None:
         worse_bps = slippage_bps(
             size / coins.lots_per_coin[n] * mid / deep_usd, trading.half_spread_bps, trading.impact_bps
         )
-    out.orders[d] += 1
+    out.count[ORDERS, d] += 1
     qty = size / coins.lots_per_coin[n]
     signed = qty if lots > 0 else -qty
     px = mid * (1.0 + worse_bps / 10_000.0) if lots > 0 else mid * (1.0 - worse_bps / 10_000.0)
     fee = qty * px * trading.fee_bps / 10_000.0
     account.lots[n] += size if lots > 0 else -size
-    account.qty[n] = account.lots[n] / coins.lots_per_coin[n]
-    account.paid[n] -= signed * px + fee
+    account.by_coin[QTY, n] = account.lots[n] / coins.lots_per_coin[n]
+    account.by_coin[PAID, n] -= signed * px + fee
     account.memory[FEES] += fee
-    out.fees_usd[d] += fee
-    out.slippage_usd[d] += signed * (px - mid)
-    out.traded_usd[d, n] += qty * px
-    out.turnover[d] += qty * px / out.equity[d]
+    out.one[FEES_USD, d] += fee
+    out.one[SLIPPAGE_USD, d] += signed * (px - mid)
+    out.many[TRADED_USD, d, n] += qty * px
+    out.one[TURNOVER, d] += qty * px / out.one[EQUITY, d]
 
 
 def slippage_bps(participation: float, half_spread_bps: float, impact_bps: float) -> float:

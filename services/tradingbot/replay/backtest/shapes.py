@@ -15,10 +15,28 @@ FloatArray: TypeAlias = Any
 IntArray: TypeAlias = Any
 """float64 and int64 arrays. The kernel's functions know vectors as lists, which is what they are live."""
 
+QTY, PAID, WORTH, PX, PREVIOUS = range(5)
+"""The rows of ``Account.by_coin``: the position in coins; the cash that its trades, fees and funding have brought (+)
+or cost (−), USD; paid + position at the last decision's price, which is what the coin has earned; the last price
+known; the last target, NaN where it had none."""
+
 PEAK, HALTED, SINCE, DAY, FEES, FEE_DAY, HOUR = range(7)
 """The places of ``Account.memory``: the breaker's peak (USD), 1.0 when latched, the minute since which a drawdown
 restricts (−1: it does not), the UTC day, its fees (USD), the day whose fees passed their limit, the last hour whose
 funding was paid."""
+
+WEIGHT, NOW, BEFORE, LAST, CAP, LOW, HELD, SIGNAL, FAST, SLOW, VOL, STEP = range(12)
+"""The rows of ``Work.floats``; from STEP on the stabilizer's rows. TARGET is its last one."""
+TARGET = STEP + len(STEPS) - 1
+INDEX, WHY, REDUCE, REDUCE_SLICES, GROW, GROW_SLICES = range(6)
+"""The rows of ``Work.ints``: which coin stands at a place, its reasons' bits, signed lots and their slices."""
+
+EQUITY, CASH, TURNOVER, FEES_USD, FUNDING_USD, SLIPPAGE_USD = range(6)
+"""The rows of ``Out.one``."""
+WEIGHTS, TARGETS, APPROVED, TRADED_USD, PNL_USD = range(5)
+"""The tables of ``Out.many``."""
+MODE, ORDERS = range(2)
+"""The rows of ``Out.count``."""
 
 
 class Market(NamedTuple):
@@ -95,61 +113,29 @@ class Rules(NamedTuple):
 
 
 class Account(NamedTuple):
-    """What a run remembers from minute to minute, by coin."""
+    """What a run remembers from minute to minute."""
 
     lots: IntArray
-    qty: FloatArray
-    """The same in coins."""
-    paid: FloatArray
-    """Cash that trades, fees and funding have brought (+) or cost (−), USD."""
-    worth: FloatArray
-    """paid + position at the last decision's price: what the coin has earned so far."""
-    px: FloatArray
-    """The last price known."""
-    previous: FloatArray
-    """The last target; NaN where it had none."""
+    by_coin: FloatArray
     memory: FloatArray
 
 
 class Work(NamedTuple):
     """Vectors that the loops write to; they hold nothing from one decision to the next."""
 
-    index: IntArray
-    weights: FloatArray
-    signals: FloatArray
-    now: FloatArray
-    previous: FloatArray
-    caps: FloatArray
-    lows: FloatArray
-    held: FloatArray
-    before: FloatArray
-    why: IntArray
-    rows: FloatArray
-    moves: FloatArray
-    """(3, N): features of the usable coins."""
-    reduce: IntArray
-    """Signed lots, by place in ``index``."""
-    grow: IntArray
-    reduce_slices: IntArray
-    grow_slices: IntArray
+    floats: FloatArray
+    ints: IntArray
 
 
 class Out(NamedTuple):
     """What a run tells of each decision: the fields of ``Result``."""
 
-    equity: FloatArray
-    cash: FloatArray
-    weights: FloatArray
-    target: FloatArray
-    approved: FloatArray
-    fees_usd: FloatArray
-    funding_usd: FloatArray
-    slippage_usd: FloatArray
-    traded_usd: FloatArray
-    turnover: FloatArray
-    pnl_usd: FloatArray
-    mode: IntArray
-    orders: IntArray
+    one: FloatArray
+    """(6, D)"""
+    many: FloatArray
+    """(5, D, N)"""
+    count: IntArray
+    """(2, D)"""
 
 
 class Run(NamedTuple):
@@ -177,34 +163,19 @@ class Order(NamedTuple):
 
 def new_account(coins: int, *, start_equity_usd: float) -> Account:
     """An account in cash."""
+    by_coin = np.zeros((5, coins))
+    by_coin[PREVIOUS] = np.nan
     memory = np.array([start_equity_usd, 0.0, -1.0, -1.0, 0.0, -1.0, -1.0])
-    return Account(
-        lots=np.zeros(coins, np.int64),
-        qty=np.zeros(coins),
-        paid=np.zeros(coins),
-        worth=np.zeros(coins),
-        px=np.zeros(coins),
-        previous=np.full(coins, np.nan),
-        memory=memory,
-    )
+    return Account(lots=np.zeros(coins, np.int64), by_coin=by_coin, memory=memory)
 
 
 def new_work(coins: int) -> Work:
     """Fresh vectors."""
-    floats = {
-        name: np.zeros(coins) for name in ("weights", "signals", "now", "previous", "caps", "lows", "held", "before")
-    }
-    ints = {
-        name: np.zeros(coins, np.int64) for name in ("index", "why", "reduce", "grow", "reduce_slices", "grow_slices")
-    }
-    return Work(**floats, **ints, rows=np.zeros((len(STEPS), coins)), moves=np.zeros((3, coins)))
+    return Work(floats=np.zeros((TARGET + 1, coins)), ints=np.zeros((6, coins), np.int64))
 
 
 def new_out(decisions: int, coins: int) -> Out:
-    """Room for every decision, in one piece: the system then gives it in few and large pages."""
-    one = ("equity", "cash", "turnover", "fees_usd", "funding_usd", "slippage_usd")
-    many = ("weights", "target", "approved", "traded_usd", "pnl_usd")
-    whole = np.zeros(decisions * (len(one) + len(many) * coins + 2))
-    parts = iter(np.split(whole, np.cumsum([decisions] * len(one) + [decisions * coins] * len(many) + [decisions])))
-    fields = {name: next(parts) for name in one} | {name: next(parts).reshape(decisions, coins) for name in many}
-    return Out(**fields, mode=next(parts).view(np.int64), orders=next(parts).view(np.int64))
+    """Room for every decision."""
+    return Out(
+        one=np.zeros((6, decisions)), many=np.zeros((5, decisions, coins)), count=np.zeros((2, decisions), np.int64)
+    )
