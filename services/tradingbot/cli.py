@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from tradingbot.commands import bus, config, local, paper, processes, record, replay
+from tradingbot.commands import backtest, bus, config, local, paper, processes, record, replay
 from tradingbot.domain.errors import TradingBotError
 from tradingbot.runtime.process import ExitCode
 
@@ -42,6 +42,7 @@ app.command("up")(local.up)
 app.command("verify")(local.verify)
 app.command("record")(record.record)
 app.command("replay")(replay.replay)
+app.command("backtest")(backtest.backtest)
 app.command("preflight")(processes.preflight)
 app.command("run")(processes.run)
 app.command("paper")(paper.paper)

@@ -20,18 +20,20 @@ class Rival:
 
     name: str
     equity: FloatArray
+    whole: bool = False
+    """All of the money is in it, which the bot never does."""
 
 
 def rivals_of(candles: Candles, *, at_ms: IntArray, start_usd: float, exposure: float) -> Iterator[Rival]:
     """Equal weights and BTC (where it is there), whole and with ``exposure`` (Σ|w|) of the equity."""
     px = prices_at(candles, at_ms)
-    held: list[tuple[str, Sequence[int]]] = [("Equal weights", range(len(candles.symbols)))]
+    held: list[tuple[str, Sequence[int]]] = [("hold equal weights", range(len(candles.symbols)))]
     if "BTC" in candles.symbols:
-        held.append(("BTC", [candles.symbols.index("BTC")]))
+        held.append(("hold BTC", [candles.symbols.index("BTC")]))
     for name, columns in held:
         whole = bought_and_held(px[:, columns], start_usd=start_usd)
-        yield Rival(name=f"{name}, bought and held", equity=whole)
-        yield Rival(name=f"{name}, at the bot's mean exposure", equity=with_part(whole, exposure=exposure))
+        yield Rival(name=name, equity=whole, whole=True)
+        yield Rival(name=f"{name}, {exposure:.1%} of equity", equity=with_part(whole, exposure=exposure))
 
 
 def prices_at(candles: Candles, at_ms: IntArray) -> FloatArray:
