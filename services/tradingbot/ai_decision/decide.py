@@ -67,7 +67,8 @@ def decide(
 
     ``strategy`` is the configured one, whoever made the proposal in the end.
     """
-    inputs = inputs.model_copy(update={"model_answer_digest": proposal.answer_digest})
+    if proposal.answer_digest is not None:
+        inputs = inputs.model_copy(update={"model_answer_digest": proposal.answer_digest})
     usable = set(view.usable)
     steady = stabilize(
         {symbol: weight for symbol, weight in proposal.weights.items() if symbol in usable},

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from redis.asyncio import Redis
@@ -97,7 +98,7 @@ def rebuild(name: str, view: View, *, evidence: Mapping[str, Any], error: str | 
         StrategyFailed: the recorded answer is not usable (any more).
     """
     if error is not None:
-        return baseline.propose(view, error=error)
+        return replace(baseline.propose(view, error=error), evidence=evidence)
     if name in PURE:
         return PURE[name](view)
     if name.startswith(PLUGIN_PREFIX):
