@@ -22,8 +22,8 @@ CHANGEABLE: Final = (
     *("DRAWDOWN_REDUCE_ONLY", "DRAWDOWN_HALT", "MAX_DAILY_FEE_BPS", "MIN_REBALANCE_WEIGHT"),
     *("AI_SMOOTH_ALPHA", "AI_MIN_CONFIDENCE", "AI_LOW_CONF_SCALE", STRATEGY),
 )
-"""What decides on weights and on whether to trade. Other parameters say how orders are worked at the venue, and a replay
-fills them at the recorded mids."""
+"""What decides on weights and on whether to trade. Other parameters say how orders are worked at the venue, and a
+replay fills them at the recorded mids."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

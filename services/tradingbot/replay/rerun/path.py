@@ -8,13 +8,15 @@ drawdown and fees, and trades whole plans at the recorded mids. So the two diffe
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from itertools import dropwhile
 
 from tradingbot.ai_decision.decide import DecisionState, decide
 from tradingbot.domain.cycles import minute_id, to_ms
-from tradingbot.domain.messages import FeatureSnapshot1m, Inputs, PlanBasis
+from tradingbot.domain.messages import FeatureSnapshot1m, Inputs, PlanBasis, TargetPortfolio
 from tradingbot.domain.model import Model
 from tradingbot.domain.modes import EffectiveMode, Mode, ModeSource, strictest
+from tradingbot.domain.params import Params
 from tradingbot.execution.plan import make_plan, request_of
 from tradingbot.replay.rerun.account import Account, Costs, account_of
 from tradingbot.replay.rerun.change import Change
@@ -92,26 +94,17 @@ class _Player:
         tally.drawdown = max(tally.drawdown, account.drawdown)
 
     def _decide(self, features: FeatureSnapshot1m, recorded: DecisionGround) -> None:
-        cycle_id, account = recorded.target.cycle_id, self._account
+        account, day = self._account, recorded.target.cycle_id[:8]
+        plan = self._tape.plans[recorded.target.cycle_id].data
+        if plan.basis is None:
+            raise CannotCheck("the plan does not name what it was made from")
         params = self._change.params(recorded.meaning.params)
-        snapshot = account.snapshot(features.asof_minute)
-        ground = replace(recorded, snapshot=snapshot, state=self._state)
-        view = view_of(ground, params=params)
-        decision = decide(
-            proposed(self._change, view, ground),
-            view,
-            state=self._state,
-            cycle_id=cycle_id,
-            cycle_seconds=recorded.meaning.cycle_seconds,
-            ai=params.ai,
-            inputs=Inputs(),
-        )
-        self._state = decision.state
-        plan = self._tape.plans[cycle_id].data
-        mode = self._mode(plan.basis, account.mode(params.risk, day=cycle_id[:8]))
+        ground = replace(recorded, snapshot=account.snapshot(features.asof_minute), state=self._state)
+        target = self._target(ground, params)
+        mode = self._mode(plan.basis, account.mode(params.risk, day=day))
         approved = gate.decide(
-            decision.target,
-            snapshot=snapshot,
+            target,
+            snapshot=ground.snapshot,
             mode=EffectiveMode(mode=mode, source=ModeSource.BREAKER, reason=""),
             risk=params.risk,
             universe=recorded.meaning.universe,
@@ -120,22 +113,41 @@ class _Player:
         if mode is Mode.HALT:
             return
         targets = {each.symbol: each.weight for each in approved.approved_targets}
-        basis = PlanBasis(
-            start_ms=to_ms(features.asof_minute),
-            mode=mode,
-            equity_usd=snapshot.equity_usd,
-            positions=account.qty,
-            mids=dict(features.mid_px),
-            sz_decimals=self._sz_decimals,
-        )
+        basis = self._basis(plan.basis, features, mode=mode, equity_usd=ground.snapshot.equity_usd)
         made = make_plan(request_of(plan, basis, targets=targets, params=params.execution))
         before_usd, equity_usd = account.traded_usd, account.equity_usd
-        account.trade(made, self._costs, day=cycle_id[:8])
+        account.trade(made, self._costs, day=day)
         self._tally.orders += len(made.slices)
         self._tally.turnover += (account.traded_usd - before_usd) / equity_usd
 
-    def _mode(self, basis: PlanBasis | None, own: Mode) -> Mode:
-        mode = strictest(own, basis.mode if basis else Mode.NORMAL)
+    def _target(self, ground: DecisionGround, params: Params) -> TargetPortfolio:
+        view = view_of(ground, params=params)
+        decision = decide(
+            proposed(self._change, view, ground),
+            view,
+            state=self._state,
+            cycle_id=ground.target.cycle_id,
+            cycle_seconds=ground.meaning.cycle_seconds,
+            ai=params.ai,
+            inputs=Inputs(),
+        )
+        self._state = decision.state
+        return decision.target
+
+    def _basis(self, recorded: PlanBasis, features: FeatureSnapshot1m, *, mode: Mode, equity_usd: Decimal) -> PlanBasis:
+        """The recorded one with this account's own: what the market was like stays."""
+        own = {
+            "mode": mode,
+            "equity_usd": equity_usd,
+            "positions": dict(self._account.qty),
+            "mids": dict(features.mid_px),
+            "sz_decimals": self._sz_decimals,
+            "unplannable": {},
+        }
+        return recorded.model_copy(update=own)
+
+    def _mode(self, basis: PlanBasis, own: Mode) -> Mode:
+        mode = strictest(own, basis.mode)
         self._tally.decisions += 1
         self._tally.reduce_only += mode is Mode.REDUCE_ONLY
         self._tally.halted += own is Mode.HALT
