@@ -15,6 +15,9 @@ import pytest
 from support.bot import UpProcess, command, eventually, left_running, report_of
 from tradingbot.domain.services import SERVICES
 from tradingbot.paper.prices import SyntheticPrices
+from tradingbot.replay.archive.archive import Archive
+from tradingbot.replay.rerun.rerun import rerun
+from tradingbot.replay.rerun.tape import load
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("whole_bot")]
 
@@ -55,7 +58,8 @@ def test_a_run_of_cycles_ends_well_and_the_next_goes_on_where_it_stopped(tmp_pat
     assert identity is not None
     assert stopped_ms is not None
 
-    with UpProcess(data, *FAST, "--cycles", "2", "--report", str(path)) as second:
+    archive = tmp_path / "archive"
+    with UpProcess(data, *FAST, "--cycles", "2", "--report", str(path), "--record", str(archive)) as second:
         assert second.ended() == 0, second.text
     again = report_of(path)
 
@@ -64,6 +68,9 @@ def test_a_run_of_cycles_ends_well_and_the_next_goes_on_where_it_stopped(tmp_pat
     assert again["cycles_on_record"] >= report["cycles_on_record"] + 2
     assert again["orders"] >= report["orders"]
     assert left_running(data) == []
+    replayed = rerun(load(Archive(archive)))
+    assert replayed.equal, list(replayed.lines())
+    assert replayed.cycles >= again["cycles_on_record"], "what was on the streams before counts too"
 
     with UpProcess(data, "--speed", "30", "--prices", "synthetic:6") as other:
         assert other.ended() == 2

@@ -34,13 +34,14 @@ DEADLINE_S = 300.0
 
 
 def main() -> None:
-    """Run, record, stop, and put the record in its place."""
+    """Run, record, and put the record in its place."""
     with tempfile.TemporaryDirectory() as folder:
         data, archive = Path(folder) / "bot", Path(folder) / "archive"
-        up = _start("up", "--data-dir", str(data), "--prices", PRICES, "--speed", SPEED)
+        options = ("--prices", PRICES, "--speed", SPEED, "--cycles", str(CYCLES), "--record", str(archive))
+        up = _start("up", "--data-dir", str(data), *options)
         try:
             _play(data, up)
-            _run("record", "--data-dir", str(data), "--to", str(archive), "--once")
+            assert up.wait(timeout=DEADLINE_S) == 0, "an invariant is broken"
         finally:
             up.terminate()
             up.wait(timeout=60)
@@ -51,15 +52,14 @@ def main() -> None:
 
 
 def _play(data: Path, up: subprocess.Popen[bytes]) -> None:
-    """Say what is to be said, until enough cycles have a target."""
-    todo, end_s = list(ON_THE_WAY), time.monotonic() + DEADLINE_S
-    while (targets := _targets(data)) < CYCLES:
-        assert up.poll() is None, "the bot has ended"
-        assert time.monotonic() < end_s, f"only {targets} targets in time"
-        while todo and targets >= todo[0][0]:
-            name, *words = todo.pop(0)[1]
-            _run("ctl", name, *words, "--data-dir", str(data))
-        time.sleep(0.1)
+    """Say what is to be said, each in its time."""
+    end_s = time.monotonic() + DEADLINE_S
+    for after, (name, *words) in ON_THE_WAY:
+        while (targets := _targets(data)) < after:
+            assert up.poll() is None, "the bot has ended"
+            assert time.monotonic() < end_s, f"only {targets} targets in time"
+            time.sleep(0.1)
+        _run("ctl", name, *words, "--data-dir", str(data))
 
 
 def _targets(data: Path) -> int:

@@ -48,6 +48,9 @@ def up(
         typer.Option(help="Where the bot keeps its state, to go on next time. Default: data/ and the prices' name."),
     ] = None,
     report: Annotated[Path | None, typer.Option(help="With --cycles: write the figures and verdicts as JSON.")] = None,
+    record: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Record what the bot says there, as `tradingbot record` does.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="With --cycles: print the report as JSON on stdout, progress on stderr.")
     ] = False,
@@ -69,6 +72,7 @@ def up(
         dry_run=dry_run,
         data_dir=data_dir,
         report=report,
+        record=record,
         print_json=as_json,
     )
     given = read_environment(find_env_file(env_file), os.environ)

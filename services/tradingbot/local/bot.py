@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
@@ -58,6 +59,8 @@ class BotPlan:
     """The environment of the machine."""
     ends_ms: int | None = None
     """When a recording ends, virtual time."""
+    record: Path | None = None
+    """Where its streams are recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +127,8 @@ class LocalBot:
         for service in SERVICES:
             await self.children.start(self._service(service))
         self.note()
+        if self.plan.record is not None:
+            await self.children.start(self._recorder(self.plan.record))
 
     async def stop(self) -> None:
         """Stop everything: execution first, which cancels what is open; the bus last. State is kept."""
@@ -135,6 +140,7 @@ class LocalBot:
         except FolderError as error:
             self._tell("folder", str(error))  # a full disk must not keep the rest running
         await self.children.stop("paper")
+        await self.children.stop("record")
         await self.redis.aclose()
         await self.children.stop("valkey")
         await self.children.stop_all()
@@ -207,6 +213,11 @@ class LocalBot:
             decided |= {"HL_PRIVATE_KEY_FILE": str(plan.folder.agent_key)}
         environ = process_environment(service=service, given=given, decided=decided, machine=plan.machine)
         return ChildSpec(name=service, argv=python("run", service), environ=environ)
+
+    def _recorder(self, to: Path) -> ChildSpec:
+        """It finds the bus through the folder: a password is no argument."""
+        argv = python("record", "--to", str(to.resolve()), "--data-dir", str(self.plan.folder.path))
+        return ChildSpec(name="record", argv=argv, environ=base_environment(self.plan.machine))
 
     def _static(self) -> dict[str, str]:
         """The static settings as a service would be given them."""

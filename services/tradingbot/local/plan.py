@@ -33,6 +33,7 @@ class UpOptions:
     dry_run: bool = False
     data_dir: Path | None = None
     report: Path | None = None
+    record: Path | None = None
     print_json: bool = False
 
 

@@ -121,6 +121,7 @@ async def _plan(
         given=given,
         machine=machine,
         ends_ms=span[1] if span else None,
+        record=options.record,
     )
 
 
