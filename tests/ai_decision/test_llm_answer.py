@@ -249,3 +249,24 @@ def test_the_schema_that_is_sent_requires_every_field_and_allows_no_other():
     assert schema["additionalProperties"] is False
     assert target["required"] == ["symbol", "weight"]
     assert "maximum" not in json.dumps(schema)
+
+
+HOSTILE = [
+    "<think>" * 9_000,
+    "x" + " " * 64_000 + "y",
+    "buy " * 16_000,
+    "sell some " * 6_000,
+    "sell BTC" + ",BTC" * 16_000 + " price",
+    "buy" + " " * 64_000,
+    ("buy BTC" + "\t" * 5) * 5_000,
+    "<think>{</think>" * 4_000,
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+@pytest.mark.timeout(30)
+def test_no_text_of_the_size_that_is_read_keeps_the_loop_from_its_work(text):
+    try:
+        taken(f"{text}\n{answer()}")
+    except Refused:
+        return

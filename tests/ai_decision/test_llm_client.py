@@ -441,3 +441,32 @@ async def test_a_prompt_that_does_not_exist_is_refused_at_the_start(valkey, mode
     with pytest.raises(SettingsError, match=r"there is no prompt v999; there is .*v1"):
         async with asking(valkey, model_server, AI_LLM_PROMPT="v999"):
             pass
+
+
+# ------------------------------------------------------------------ dialects
+
+
+async def test_what_a_server_refuses_by_name_is_left_out_from_then_on(valkey, model_server):
+    refusals = [
+        "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
+        "Unsupported value: 'temperature' does not support 0.",
+        "response_format of type json_schema is not supported",
+        "response_format is not supported",
+    ]
+    model_server.script(*[http(400, text) for text in refusals], reply(answer()))
+    async with asking(valkey, model_server, AI_LLM_ATTEMPTS="5") as strategy:
+        await strategy.propose(view())
+        await strategy.propose(view())
+
+    bodies = [set(each["body"]) for each in model_server.requests()]
+    formats = [each["body"].get("response_format", {}).get("type") for each in model_server.requests()]
+    assert bodies[-1] == bodies[-2] == {"model", "messages", "stream", "max_completion_tokens"}
+    assert formats == ["json_schema", "json_schema", "json_schema", "json_object", None, None]
+
+
+async def test_a_server_that_refuses_the_same_again_and_again_gets_no_more_than_the_attempts(valkey, model_server):
+    model_server.script(http(400, "temperature"))
+    async with asking(valkey, model_server, AI_LLM_ATTEMPTS="5") as strategy:
+        await failure(strategy)
+
+    assert len(model_server.requests()) == 2

@@ -9,7 +9,7 @@ thing and whose weights do another is refused, because nobody knows which was me
 from __future__ import annotations
 
 import json
-import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
@@ -26,7 +26,7 @@ CASH_TOLERANCE: Final = 0.02
 """How far cash_weight may lie from 1 − Σw: what rounding each weight to two digits makes of it."""
 RATIONALE_LIMIT: Final = 2000
 """Characters; the prompt asks for far fewer."""
-_THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_THINKING: Final = (("<think>", "</think>"), ("<thinking>", "</thinking>"))
 _SHOWN: Final = 120
 
 
@@ -59,12 +59,22 @@ def read_answer(text: str, schema: type[AnswerT]) -> tuple[AnswerT, str]:
     Raises:
         Refused: not exactly one JSON object, or one that breaks the schema.
     """
-    said = _THINKING.sub(" ", text).strip()
+    said = _said(text).strip()
     found, around = _only_object(said)
     try:
         return schema.model_validate_json(found, strict=True), around
     except ValidationError as error:
         raise Refused(Fault.SCHEMA, _told(error)) from None
+
+
+def _said(text: str) -> str:
+    """The text without what is marked as thinking; without an end it is no mark."""
+    for start, stop in _THINKING:
+        before, mark, rest = text.partition(start)
+        _, end, after = rest.rpartition(stop)
+        if mark and end and "{" not in before:
+            text = f"{before}\n{after}"
+    return text
 
 
 def check_weights(answer: WeightsAnswer, view: View, *, around: str = "") -> None:
@@ -93,7 +103,7 @@ def _check_coins(symbols: list[str], view: View) -> None:
     wrong = {
         "unknown": sorted(set(symbols) - set(asked)),
         "missing": sorted(set(asked) - set(symbols)),
-        "repeated": sorted({symbol for symbol in symbols if symbols.count(symbol) > 1}),
+        "repeated": sorted(symbol for symbol, times in Counter(symbols).items() if times > 1),
     }
     told = [f"{kind}: {', '.join(names)}" for kind, names in wrong.items() if names]
     if told:
@@ -134,7 +144,7 @@ def _refuse_constant(name: str) -> NoReturn:
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands in it twice")
+        raise ValueError(f"{Counter(names).most_common(1)[0][0][:_SHOWN]!r} stands in it more than once")
     return dict(pairs)
 
 

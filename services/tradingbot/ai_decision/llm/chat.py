@@ -18,6 +18,7 @@ from typing import Any, Final
 import httpx
 from pydantic import SecretStr
 
+from tradingbot.ai_decision.llm.dialect import Dialect
 from tradingbot.ai_decision.llm.faults import Fault, NoCompletion
 from tradingbot.venue.network import is_loopback
 
@@ -52,16 +53,15 @@ class Request:
     temperature: float
     max_tokens: int
 
-    def body(self) -> bytes:
-        """As the API takes it."""
-        answer = {"name": self.schema_name, "strict": True, "schema": self.schema}
+    def body(self, dialect: Dialect) -> bytes:
+        """As the server takes it."""
         wire = {
             "model": self.model,
             "messages": self.messages,
-            "temperature": self.temperature,
-            "max_tokens": self.max_tokens,
+            dialect.max_tokens_name: self.max_tokens,
             "stream": False,
-            "response_format": {"type": "json_schema", "json_schema": answer},
+            **({"temperature": self.temperature} if dialect.takes_temperature else {}),
+            **dialect.response_format(name=self.schema_name, schema=self.schema),
         }
         return json.dumps(wire, separators=(",", ":"), ensure_ascii=False).encode()
 
@@ -163,6 +163,7 @@ def _refusal(response: httpx.Response, text: str) -> NoCompletion:
         again=unsure or status in _AGAIN,
         billed=unsure,
         delay_s=_delay(response),
+        status=status,
     )
 
 

@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from tradingbot.ai_decision.llm.answer import AnswerT, read_answer
 from tradingbot.ai_decision.llm.chat import ChatServer, Completion, Request, open_http
 from tradingbot.ai_decision.llm.circuit import Circuit
+from tradingbot.ai_decision.llm.dialect import Dialect, learned
 from tradingbot.ai_decision.llm.faults import Fault, ModelFailed, NoCompletion, Refused
 from tradingbot.ai_decision.llm.prompt import Prompt
 from tradingbot.ai_decision.llm.record import Ledger
@@ -69,6 +70,7 @@ class ModelClient:
         self._settings = settings
         self._spend = spend
         self._clock = clock
+        self._dialect = Dialect()
         self._prices = Prices(
             usd_per_mtok_in=settings.ai_llm_usd_per_mtok_in, usd_per_mtok_out=settings.ai_llm_usd_per_mtok_out
         )
@@ -130,6 +132,8 @@ class ModelClient:
         finally:
             late = [task for task in tasks if not task.done()]
             for task in late:
+                task.cancel()  # all of them first: whoever waits here may be cancelled too
+            for task in late:
                 await end(task)
         for task in tasks:
             if task in late:
@@ -140,21 +144,22 @@ class ModelClient:
     async def _until_answered(self, asking: _Asking[AnswerT], index: int) -> None:
         """One sample: tries until an answer is usable, the attempts are used up or the wait would be too long."""
         for attempt in range(self._settings.ai_llm_attempts):
+            dialect = self._dialect
             try:
-                asking.parsed[index] = self._judged(asking, await self._paid(asking), index)
+                asking.parsed[index] = self._judged(asking, await self._paid(asking, dialect), index)
             except (ModelFailed, Refused, NoCompletion) as error:
                 asking.ledger.failed(error.fault, error.why)
-                wait_s = _wait_s(error, attempt=attempt)
+                wait_s = 0.0 if self._learn(dialect, error) else _wait_s(error, attempt=attempt)
             else:
                 return
             if wait_s is None or self._clock.real_s() + wait_s >= asking.until_s:
                 return
             await self._clock.sleep_real(wait_s)
 
-    async def _paid(self, asking: _Asking[AnswerT]) -> Completion:
+    async def _paid(self, asking: _Asking[AnswerT], dialect: Dialect) -> Completion:
         """One request under the day's cap."""
         key = self._key()
-        body = asking.request.body()
+        body = asking.request.body(dialect)
         most = self._prices.at_most(prompt_bytes=len(body), max_tokens=asking.request.max_tokens)
         reservation = await self._spend.reserve(most)
         asking.ledger.sent(most)
@@ -196,6 +201,12 @@ class ModelClient:
         self._circuit.succeeded()
         name = ModelName(name=str(self._settings.ai_llm_model), version=asking.ledger.prompt["version"])
         return Answers(parsed=parsed, model=name, evidence=evidence, digest=ledger.digest or "")
+
+    def _learn(self, asked: Dialect, error: Exception) -> bool:
+        """Whether a refusal taught how this server wants to be asked."""
+        better = learned(asked, error) if isinstance(error, NoCompletion) else None
+        self._dialect = better or self._dialect
+        return better is not None
 
     def _key(self) -> SecretStr | None:
         try:

@@ -70,13 +70,22 @@ class NoCompletion(Temporary):
         again: whether the same request may bring an answer.
         billed: whether it may have been paid for.
         delay_s: the least time to wait before it, real seconds; None leaves it to the caller.
+        status: of HTTP, where there is one.
     """
 
     def __init__(
-        self, fault: Fault, why: str, *, again: bool = True, billed: bool = False, delay_s: float | None = None
+        self,
+        fault: Fault,
+        why: str,
+        *,
+        again: bool = True,
+        billed: bool = False,
+        delay_s: float | None = None,
+        status: int | None = None,
     ) -> None:
         super().__init__(f"{fault}: {why}", delay_s=delay_s)
         self.fault = fault
         self.why = why
         self.again = again
         self.billed = billed
+        self.status = status

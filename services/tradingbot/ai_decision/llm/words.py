@@ -52,7 +52,7 @@ _NO_STATEMENT: Final = re.compile(
     r"|don't|won't|shouldn't|isn't|aren't|wait|later|earlier|previously|tempting|too early)\b",
     re.IGNORECASE,
 )
-_SENTENCE: Final = re.compile(r"[.;:!?\n]+(?:\s|$)|,?\s+\b(?:but|while|whereas|although|though)\b", re.IGNORECASE)
+_SENTENCE: Final = re.compile(r"[.;:!?]+(?: |$)|,? (?:but|while|whereas|although|though)\b", re.IGNORECASE)
 _NAMES: Final[Mapping[str, str]] = {"BTC": "bitcoin", "ETH": "ethereum|ether", "SOL": "solana", "DOGE": "dogecoin"}
 
 
@@ -73,13 +73,18 @@ def statements(text: str, symbols: tuple[str, ...]) -> Iterator[tuple[Meaning, s
     coins = {symbol: re.compile(rf"\b{_spellings(symbol)}\b", re.IGNORECASE) for symbol in symbols}
     coin = "|".join(_spellings(symbol) for symbol in symbols)
     listed = rf"(?:{coin})(?:(?:\s*,\s*and\s+|\s*,\s*|\s+and\s+|\s*/\s*|\s*&\s*)(?:{coin}))*"
-    for sentence in _SENTENCE.split(text):
+    for sentence in _sentences(text):
         if _NO_STATEMENT.search(sentence):
             continue
         for meaning, verbs in _VERBS.items():
             pattern = rf"\b(?:{verbs})\s+(?:{_FILLER}\s+){{0,4}}({listed})\b(?!\s+(?:{_MARKET})\b)"
             for match in re.finditer(pattern, sentence, re.IGNORECASE):
                 yield from ((meaning, symbol) for symbol, named in coins.items() if named.search(match[1]))
+
+
+def _sentences(text: str) -> Iterator[str]:
+    for line in text.splitlines():
+        yield from _SENTENCE.split(" ".join(line.split()))  # single spaces keep the patterns' work linear
 
 
 def _spellings(symbol: str) -> str:
