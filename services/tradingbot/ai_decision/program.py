@@ -17,22 +17,32 @@ updated solver so gives the same last bit as a fresh one (QDLDL: scalar code, on
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import clarabel
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 Array = npt.NDArray[np.float64]
 
 GAP = 1e-9
 """Largest duality gap and residual, of a program whose coefficients are about 1."""
 MAX_ITERATIONS = 40
-"""About 10 are needed."""
-STEPS = (0.99, 0.9)
-"""The part of the way to the boundary that a step may go: nearly all of it is fastest, but about once in ten thousand
-problems with shorts the steps go round in a circle; shorter ones do not."""
+"""Of an attempt; about 10 are needed."""
+
+
+class Care(NamedTuple):
+    """How an attempt at a program goes about it."""
+
+    step: float
+    """The part of the way to the boundary that a step may go."""
+    refines: bool
+    """Whether every step's linear system is solved again for what its rounding left over."""
+
+
+ATTEMPTS = (Care(step=0.99, refines=False), Care(step=0.9, refines=True))
+"""Long and rough steps are fastest and nearly always enough: residuals and gap are measured on the program itself, so
+that ``GAP`` holds all the same. About once in ten thousand programs with shorts they go round in a circle."""
 
 
 class UnsolvedError(Exception):
@@ -88,6 +98,18 @@ class Optimum:
     iterations: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """A sparse matrix, column after column, with what Clarabel asks one of scipy's for: scipy itself would cost 14 MB.
+    An entry that is 0 is kept, because it must have its place when it is not."""
+
+    data: Array
+    indices: npt.NDArray[np.int64]
+    indptr: npt.NDArray[np.int64]
+    shape: tuple[int, ...]
+    has_canonical_format: bool = True
+
+
 class Program:
     """One program of a size, solved again and again with other numbers."""
 
@@ -95,7 +117,7 @@ class Program:
         self._n = n
         self._shorts = shorts
         self._upper = _upper_triangle(n)
-        self._solvers: dict[float, Any] = {}
+        self._solvers: dict[Care, Any] = {}
 
     def solve(self, *, mu: Array, risk: Array, cost: Array, bounds: Bounds) -> Optimum:
         """The optimum for these numbers.
@@ -125,12 +147,12 @@ class Program:
     def _run(self, quadratic: Array, linear: Array, right: Array) -> tuple[Any, int]:
         """The solution and all iterations that it took."""
         iterations, status = 0, ""
-        for step in STEPS:
-            if step in self._solvers:
-                self._solvers[step].update(P=quadratic, q=linear, b=right)
+        for care in ATTEMPTS:
+            if care in self._solvers:
+                self._solvers[care].update(P=quadratic, q=linear, b=right)
             else:
-                self._solvers[step] = self._fresh(quadratic, linear, right, step=step)
-            solution = self._solvers[step].solve()
+                self._solvers[care] = self._fresh(quadratic, linear, right, care=care)
+            solution = self._solvers[care].solve()
             iterations += int(solution.iterations)
             status = str(solution.status)
             if status == "Solved":
@@ -139,13 +161,13 @@ class Program:
                 raise InfeasibleError("no portfolio keeps the limits")
         raise UnsolvedError(f"the solver says {status} after {iterations} iterations")
 
-    def _fresh(self, quadratic: Array, linear: Array, right: Array, *, step: float) -> Any:
+    def _fresh(self, quadratic: Array, linear: Array, right: Array, *, care: Care) -> Any:
         size = len(linear)
         columns = np.minimum(np.arange(size + 1), self._n)
-        # Explicit zeros stay: an entry that is zero today must have its place tomorrow.
-        p = sparse.csc_matrix((quadratic, self._upper[0], columns * (columns + 1) // 2), shape=(size, size))
+        p = Columns(data=quadratic, indices=self._upper[0], indptr=columns * (columns + 1) // 2, shape=(size, size))
+        a = _columns(_matrix(self._n, shorts=self._shorts))
         cones = [clarabel.NonnegativeConeT(len(right))]
-        return clarabel.DefaultSolver(p, linear, _matrix(self._n, shorts=self._shorts), right, cones, _settings(step))
+        return clarabel.DefaultSolver(p, linear, a, right, cones, _settings(care))
 
     def _right(self, bounds: Bounds) -> Array:
         sides = [bounds.now, -bounds.now, bounds.highs, -bounds.lows]
@@ -174,19 +196,26 @@ def _upper_triangle(n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64
     return rows.astype(np.int64), columns.astype(np.int64)
 
 
-def _matrix(n: int, *, shorts: bool) -> Any:
-    each, ones = sparse.identity(n, format="csc"), np.ones((1, n))
-    trades = [[each, -each], [-each, -each], [each, None], [-each, None]]
+def _matrix(n: int, *, shorts: bool) -> Array:
+    each, none, ones, zeros = np.identity(n), np.zeros((n, n)), np.ones((1, n)), np.zeros((1, n))
+    trades = [[each, -each], [-each, -each], [each, none], [-each, none]]
     if not shorts:
-        return sparse.bmat([*trades, [None, ones], [ones, None]], format="csc")
-    sizes = [[each, None, -each], [-each, None, -each]]
-    sums = [[None, ones, None], [None, None, ones], [ones, None, None], [-ones, None, None]]
-    return sparse.bmat([*([*row, None] for row in trades), *sizes, *sums], format="csc")
+        return np.block([*trades, [zeros, ones], [ones, zeros]])
+    sizes = [[each, none, -each], [-each, none, -each]]
+    sums = [[zeros, ones, zeros], [zeros, zeros, ones], [ones, zeros, zeros], [-ones, zeros, zeros]]
+    return np.block([*([*row, none] for row in trades), *sizes, *sums])
 
 
-def _settings(step: float) -> Any:
+def _columns(dense: Array) -> Columns:
+    columns, rows = np.nonzero(dense.T)
+    ends = np.searchsorted(columns, np.arange(dense.shape[1] + 1))
+    return Columns(data=dense[rows, columns], indices=rows, indptr=ends, shape=dense.shape)
+
+
+def _settings(care: Care) -> Any:
     settings = clarabel.DefaultSettings()
-    settings.max_step_fraction = step
+    settings.max_step_fraction = care.step
+    settings.iterative_refinement_enable = care.refines
     settings.verbose = False
     settings.max_threads = 1
     settings.max_iter = MAX_ITERATIONS
