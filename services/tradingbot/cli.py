@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from tradingbot.commands import backtest, bus, config, local, paper, processes, record, replay
+from tradingbot.commands import backtest, bus, config, download, local, paper, processes, record, replay
 from tradingbot.domain.errors import TradingBotError
 from tradingbot.runtime.process import ExitCode
 
@@ -43,6 +43,7 @@ app.command("verify")(local.verify)
 app.command("record")(record.record)
 app.command("replay")(replay.replay)
 app.command("backtest")(backtest.backtest)
+app.command("download")(download.download)
 app.command("preflight")(processes.preflight)
 app.command("run")(processes.run)
 app.command("paper")(paper.paper)

@@ -110,12 +110,13 @@ def backtest(
         tradingbot backtest --data candles/ --sweep ai.smooth_alpha=0.1,0.3,0.5 --folds 3
     """
     from tradingbot.ai_decision.allocation import Regime, Stance  # noqa: PLC0415 - numpy, numba and the optimizer
-    from tradingbot.replay.backtest.choices import moment_ms, one_of, with_values  # noqa: PLC0415
+    from tradingbot.replay.backtest.choices import one_of, with_values  # noqa: PLC0415
     from tradingbot.replay.backtest.named import strategy_named  # noqa: PLC0415
     from tradingbot.replay.backtest.options import BacktestOptions  # noqa: PLC0415
     from tradingbot.replay.backtest.search import Objective  # noqa: PLC0415
     from tradingbot.replay.backtest.study import Study  # noqa: PLC0415
     from tradingbot.replay.data.candles import load_candles  # noqa: PLC0415
+    from tradingbot.replay.data.moments import moment_ms  # noqa: PLC0415
 
     given = read_environment(find_env_file(env_file), os.environ)
     params = with_values(load_params(given), param or ())

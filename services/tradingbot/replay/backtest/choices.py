@@ -1,16 +1,14 @@
-"""From texts on a command line to parameters, axes of a sweep, ranges of a search and moments."""
+"""From texts on a command line to parameters, axes of a sweep and ranges of a search."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import TypeVar
 
 from pydantic import ValidationError
 
-from tradingbot.domain.cycles import to_ms
 from tradingbot.domain.params import Params, merge_override
 from tradingbot.replay.backtest.market import BacktestError
 from tradingbot.replay.backtest.search import Range
@@ -70,21 +68,6 @@ def ranges_of(params: Params, given: Sequence[str]) -> dict[str, Range]:
         if low >= high or (len(parts) == 3 and low <= 0):
             raise BacktestError(f"--range {text}: low must be below high, and above 0 for log")
     return ranges
-
-
-def moment_ms(text: str | None, *, option: str) -> int | None:
-    """Unix milliseconds of an ISO date or time; without a zone it is UTC.
-
-    Raises:
-        BacktestError: it is none.
-    """
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise BacktestError(f"{option} {text}: wanted a date or time like 2025-06-01 or 2025-06-01T12:30") from None
-    return to_ms(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def one_of(kinds: type[Kind], text: str, *, option: str) -> Kind:

@@ -99,8 +99,8 @@ def _money(findings: Findings) -> str:
     equity = plots.lines(
         Text(
             title="Equity",
-            note="Change since the start, beside coins that are simply held with as much of the equity as the bot has in "
-            "them on average, at no cost.",
+            note="Change since the start, beside coins that are simply held with as much of the equity as the bot has "
+            "in them on average, at no cost.",
             told=f"{report.strategy} ended at {shown(float(own.values[-1]), '%')}, "
             + ", ".join(f"{each.name} at {shown(float(each.values[-1]), '%')}" for each in beside)
             + ".",

@@ -1,0 +1,104 @@
+"""``tradingbot download``: the venue's candles into Parquet files."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tradingbot.domain.cycles import from_ms
+from tradingbot.domain.errors import Permanent
+from tradingbot.domain.static import Network, split_list
+from tradingbot.runtime.clock import SystemClock
+
+if TYPE_CHECKING:
+    from tradingbot.replay.data.download import Fetched, Wanted
+
+
+class DownloadOptions(Permanent):
+    """Options that cannot be used."""
+
+
+def download(
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="One file a coin; goes on where they end.")],
+    coins: Annotated[str, typer.Option(help="Which.")] = "BTC,ETH,SOL,ADA,DOGE",
+    interval: Annotated[str, typer.Option(help="1m or 5m.")] = "1m",
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="Like 2026-02-01, UTC. Default: all there is.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Default: now.")] = None,
+    network: Annotated[Network, typer.Option(help="Public data: no key, no account.")] = Network.MAINNET,
+    url: Annotated[str | None, typer.Option(help="Another address, such as of `tradingbot paper`.")] = None,
+    weight_per_min: Annotated[
+        int, typer.Option(min=60, max=1200, help="Of the address's 1200 a minute; leaves room for a bot.")
+    ] = 600,
+) -> None:
+    """Download candles from the venue, for `backtest` and for `up --prices`.
+
+    The venue keeps the newest 5000 bars only: 3.5 days of 1m, 17 days of 5m. Run it again before they are gone (from
+    cron, say): it adds what is new and never writes a bar twice. Gaps are told and asked for again each time.
+
+        tradingbot download --out candles/ --coins BTC,ETH --interval 1m
+    """
+    from tradingbot.replay.data.download import INTERVALS_MS, Wanted, gap_lines  # noqa: PLC0415
+    from tradingbot.replay.data.moments import moment_ms  # noqa: PLC0415
+
+    if interval not in INTERVALS_MS:
+        raise DownloadOptions(f"--interval {interval}: one of {', '.join(INTERVALS_MS)}")
+    bar_ms = INTERVALS_MS[interval]
+    start_ms, end_ms = moment_ms(start, option="--from"), moment_ms(end, option="--to")
+    wanted = [
+        Wanted(
+            symbol=coin,
+            interval=interval,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            network=network.value,
+        )
+        for coin in split_list(coins)
+    ]
+    for each in asyncio.run(_download(wanted, out, network=network, url=url, weight_per_min=weight_per_min)):
+        typer.echo(_line(each, bar_ms))
+        for line in gap_lines(each, bar_ms=bar_ms):
+            typer.echo(f"  {line}")
+
+
+async def _download(
+    wanted: list[Wanted], out: Path, *, network: Network, url: str | None, weight_per_min: int
+) -> list[Fetched]:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress  # noqa: PLC0415
+
+    from tradingbot.replay.data.download import download as fetch  # noqa: PLC0415
+    from tradingbot.venue.budget import MemoryBudget  # noqa: PLC0415
+    from tradingbot.venue.http import open_http  # noqa: PLC0415
+    from tradingbot.venue.info import InfoClient  # noqa: PLC0415
+    from tradingbot.venue.network import urls  # noqa: PLC0415
+
+    budget = MemoryBudget(SystemClock(), capacity_per_min=weight_per_min)
+    found = []
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+        async with open_http(urls(network, url).http_url) as http:
+            for each in wanted:
+                task = bar.add_task(each.symbol, total=None)
+                info = InfoClient(http, budget)
+                found.append(await fetch(info, each, out, progress=partial(bar.advance, task)))
+    return found
+
+
+def _line(each: Fetched, bar_ms: int) -> str:
+    if each.first_ms is None or each.end_ms is None:
+        return f"{each.symbol}: the venue has fewer than two bars of that time; nothing is written"
+    text = (
+        f"{each.symbol}: {each.new:,} new bars, {each.bars:,} in {each.path.name}, "
+        f"{from_ms(each.first_ms):%Y-%m-%d %H:%M} to {from_ms(each.end_ms):%Y-%m-%d %H:%M}, "
+        f"{each.missing(bar_ms):,} missing"
+    )
+    if each.out_of_reach_ms >= bar_ms:
+        text += f"; {each.out_of_reach_ms // bar_ms:,} bars asked for are older than the venue keeps"
+    return text
