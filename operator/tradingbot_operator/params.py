@@ -42,6 +42,8 @@ def _execution(execution: ExecutionSpec) -> ExecutionParams:
         max_orders_per_min=execution.max_orders_per_minute,
         max_cancels_per_min=execution.max_cancels_per_minute,
         min_rebalance_weight=execution.min_rebalance_weight,
+        max_guard_bps=execution.max_price_guard_bps,
+        thin_book_score=execution.thin_book_score,
         flatten_guard_bps=execution.flatten_guard_bps,
     )
 

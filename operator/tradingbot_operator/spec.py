@@ -237,6 +237,10 @@ class ExecutionSpec(SpecModel):
     """Cancels a minute at most; none is held back by it in a HALT."""
     min_rebalance_weight: Fraction = 0.005
     """The no-trade band: a smaller change of weight waits (the close of a whole position does not)."""
+    max_price_guard_bps: Annotated[float, Field(ge=0, le=500)] = 50
+    """Where the book is thin or its spread wide, a limit price may lie this far beyond the mid, in basis points."""
+    thin_book_score: Fraction = 0.5
+    """A book whose liquidity score is below this is thin: increases are made smaller, guards wider. 0 turns it off."""
     flatten_guard_bps: Annotated[float, Field(gt=0, le=1000)] = 100
     """How far from the mid a flatten order may fill, in basis points."""
 

@@ -57,7 +57,7 @@ def test_every_parameter_but_two_of_the_wire_can_be_set_by_the_spec() -> None:
         "execution": {
             "slices": 2, "sliceIntervalSeconds": 5, "sliceTimeoutSeconds": 6, "priceGuardBps": 8,
             "replaceOnce": False, "orderTif": "Ioc", "maxOrdersPerMinute": 9, "maxCancelsPerMinute": 10,
-            "minRebalanceWeight": 0.01, "flattenGuardBps": 11,
+            "minRebalanceWeight": 0.01, "flattenGuardBps": 11, "maxPriceGuardBps": 12, "thinBookScore": 0.3,
         },
         "ai": {"smoothAlpha": 0.9, "minConfidence": 0.1, "lowConfidenceScale": 0.2},
     }  # fmt: skip

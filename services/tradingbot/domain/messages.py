@@ -271,6 +271,13 @@ class SkippedSymbol(Model):
     reason: str
 
 
+class PlanBook(Model):
+    """What a plan knew of a symbol's book."""
+
+    liquidity_score: float | None = None
+    spread_bps: float | None = None
+
+
 class PlanBasis(Model):
     """What a plan was made from beside the approved weights, for the symbols that they name."""
 
@@ -287,6 +294,8 @@ class PlanBasis(Model):
     """A symbol that is missing is not listed."""
     unplannable: dict[str, str] = {}
     """Symbols that must not be planned, and why."""
+    books: dict[str, PlanBook] = {}
+    """From the features of the cycle; a symbol that is missing had no usable book."""
 
 
 class ExecutionPlan(Model):

@@ -89,6 +89,12 @@ class ExecutionParams(Model):
     """Virtual seconds after which an open slice is cancelled. Default 20: when the next one starts."""
     px_guard_bps: Annotated[float, Field(ge=0, le=500)] = 20
     """A limit price lies at most this far beyond the mid. Default 20: fills at once in a normal book, and no worse."""
+    max_guard_bps: Annotated[float, Field(ge=0, le=500)] = 50
+    """Where the book is thin or its spread wide, a limit price may lie this far beyond the mid. Default 50: a wide
+    book is crossed once, and no worse. No more than PX_GUARD_BPS turns it off."""
+    thin_book_score: Fraction = 0.5
+    """A book whose liquidity_score is below this is thin: increases are made smaller in proportion, and guards wider.
+    Default 0.5: half as deep as usual. 0 turns it off."""
     order_tif: OrderTif = OrderTif.GTC
     """Time in force of a slice: Gtc rests until its time-out, Ioc fills at once or not at all, Alo never takes.
     Default Gtc."""

@@ -8,13 +8,23 @@ side.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from tradingbot.domain.ids import Symbol, client_order_id, digest
-from tradingbot.domain.messages import ExecutionPlan, Inputs, PlanBasis, PlanLimits, PlanSlice, Side, SkippedSymbol
+from tradingbot.domain.messages import (
+    ExecutionPlan,
+    Inputs,
+    PlanBasis,
+    PlanBook,
+    PlanLimits,
+    PlanSlice,
+    Side,
+    SkippedSymbol,
+)
 from tradingbot.domain.modes import Mode
 from tradingbot.domain.params import ExecutionParams
+from tradingbot.execution.liquidity import depth_share, guard_bps, increase_lots
 from tradingbot.execution.sizing import change_lots, inside_band, slice_lots, target_lots
 from tradingbot.venue.precision import AssetSpec, lots_to_size, size_to_lots
 
@@ -29,6 +39,8 @@ class Market:
     mids: Mapping[str, Decimal]
     """Fresh ones only: a symbol without one is not planned."""
     equity_usd: Decimal
+    books: Mapping[str, PlanBook] = field(default_factory=dict)
+    """Of the cycle's features; a symbol without one is planned as if its book were deep."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +113,7 @@ def basis_of(request: PlanRequest) -> PlanBasis:
             if (spec := market.specs.get(each)) is not None and not spec.delisted
         },
         unplannable={each: request.unplannable[each] for each in named if each in request.unplannable},
+        books={each: market.books[each] for each in named if each in market.books},
     )
 
 
@@ -118,7 +131,7 @@ def request_of(
         targets=targets,
         positions=basis.positions,
         unplannable=basis.unplannable,
-        market=Market(specs=specs, mids=basis.mids, equity_usd=basis.equity_usd),
+        market=Market(specs=specs, mids=basis.mids, equity_usd=basis.equity_usd, books=basis.books),
         mode=basis.mode,
         params=params,
         inputs=plan.inputs,
@@ -156,6 +169,8 @@ def _plan_symbol(symbol: str, weight: float, request: PlanRequest) -> list[PlanS
         return "inside_band"
     if request.mode is not Mode.NORMAL:
         legs = [leg for leg in legs if leg.phase == REDUCTIONS]
+    share = depth_share(request.market.books.get(symbol), thin_book_score=request.params.thin_book_score)
+    legs = [_as_deep_as_the_book(leg, share=share, lot_usd=lot_usd) for leg in legs]
     slices = _slices(symbol, legs, lot_usd=lot_usd, request=request)
     return slices or ("below_minimum" if legs else "reduce_only")
 
@@ -171,6 +186,12 @@ def change_legs(*, position: int, target: int, close: bool) -> list[Leg]:
     if increase:
         legs.append(Leg(lots=increase, side=Side.BUY if target > 0 else Side.SELL, phase=INCREASES))
     return legs
+
+
+def _as_deep_as_the_book(leg: Leg, *, share: float, lot_usd: float) -> Leg:
+    if leg.phase == REDUCTIONS:
+        return leg
+    return replace(leg, lots=increase_lots(leg.lots, share=share, lot_usd=lot_usd))
 
 
 def _slices(symbol: str, legs: list[Leg], *, lot_usd: float, request: PlanRequest) -> list[PlanSlice]:
@@ -190,7 +211,7 @@ def _slice(symbol: str, leg: Leg, lots: int, *, number: int, index: int, request
         symbol=symbol,
         side=leg.side,
         qty=lots_to_size(lots, sz_decimals=request.market.specs[symbol].sz_decimals),
-        px_guard_bps=params.px_guard_bps,
+        px_guard_bps=guard_bps(request.market.books.get(symbol), params),
         timeout_s=params.slice_timeout_s,
         slice_idx=index,
         start_ms=request.start_ms + round(number * params.slice_interval_s * 1000),

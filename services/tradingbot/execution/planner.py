@@ -11,11 +11,19 @@ from dataclasses import dataclass, replace
 
 from tradingbot.bus.commit import CommitResult, Verdict
 from tradingbot.bus.entries import Entry, Outcome
+from tradingbot.bus.names import Stream
 from tradingbot.bus.params import read_params
-from tradingbot.domain.cycles import start_ms_of
+from tradingbot.domain.cycles import start_ms_of, to_ms
 from tradingbot.domain.ids import digest
 from tradingbot.domain.in_force import params_record
-from tradingbot.domain.messages import ApprovedTargetPortfolio, AuditLevel, AuditRecord, ExecutionPlan
+from tradingbot.domain.messages import (
+    ApprovedTargetPortfolio,
+    AuditLevel,
+    AuditRecord,
+    ExecutionPlan,
+    FeatureSnapshot1m,
+    PlanBook,
+)
 from tradingbot.domain.modes import Mode, strictest
 from tradingbot.domain.params import Params, VersionedParams
 from tradingbot.execution.actions import work_due
@@ -47,6 +55,7 @@ class Approval:
     desk: Desk
     mode: Mode
     params: VersionedParams
+    books: Mapping[str, PlanBook]
 
     @property
     def cycle_id(self) -> str:
@@ -91,8 +100,8 @@ class Planner:
             return Outcome(audits=(_told(cycle_id, "the cycle is planned already"),))
         if cycle_id < self._recovery.not_before:
             return Outcome(audits=(_told(cycle_id, "no state was found: planning begins with the next cycle"),))
-        mode, self.params, desk = await asyncio.gather(
-            self._modes.read(), read_params(self._bus.redis), self._worker.desk()
+        mode, self.params, desk, books = await asyncio.gather(
+            self._modes.read(), read_params(self._bus.redis), self._worker.desk(), self._books(cycle_id)
         )
         own = Mode.REDUCE_ONLY if self._gate.reduces_only else Mode.NORMAL
         strict = strictest(mode.mode, entry.data.mode, self._gate.mode.mode, own)
@@ -102,8 +111,15 @@ class Planner:
             return Outcome(audits=(_told(cycle_id, f"HALT by {mode.source}: {mode.reason}"),))
         if await self._prepare(targets_of(entry)):
             desk = await self._worker.desk()
-        await self._commit(Approval(entry=entry, desk=desk, mode=strict, params=self.params))
+        await self._commit(Approval(entry=entry, desk=desk, mode=strict, params=self.params, books=books))
         return Outcome(committed=True)
+
+    async def _books(self, cycle_id: str) -> dict[str, PlanBook]:
+        """The books of the cycle's own features; none when the newest features are of another minute."""
+        newest = await self._bus.newest(Stream.FEATURES, FeatureSnapshot1m)
+        if newest is None or to_ms(newest.data.asof_minute) != start_ms_of(cycle_id):
+            return {}
+        return books_of(newest.data)
 
     # ---------------------------------------------------------------- settling first
 
@@ -190,7 +206,7 @@ class Planner:
             targets=targets,
             positions={symbol: mark.position for symbol, mark in ledger.marks.items()},
             unplannable=blocked,
-            market=Market(specs=desk.specs, mids=desk.mids, equity_usd=ledger.equity_usd or ZERO),
+            market=Market(specs=desk.specs, mids=desk.mids, equity_usd=ledger.equity_usd or ZERO, books=approval.books),
             mode=approval.mode,
             params=approval.params.params.execution,
             inputs=entry.data.inputs.model_copy(update=read),
@@ -201,6 +217,15 @@ class Planner:
         return guard_against_real_slowness(value_ms=value_ms, real_ms=real_ms, speed=self._clock.speed)
 
 
+def books_of(features: FeatureSnapshot1m) -> dict[str, PlanBook]:
+    """What the features tell of each symbol's book."""
+    scores, spreads = features.liquidity_score or {}, features.spread_bps or {}
+    return {
+        symbol: PlanBook(liquidity_score=scores.get(symbol), spread_bps=spreads.get(symbol))
+        for symbol in sorted({*scores, *spreads})
+    }
+
+
 def targets_of(entry: Entry[ApprovedTargetPortfolio]) -> dict[str, float]:
     """Approved weights by symbol; a symbol that is missing is held."""
     return {each.symbol: each.weight for each in entry.data.approved_targets}
@@ -209,7 +234,12 @@ def targets_of(entry: Entry[ApprovedTargetPortfolio]) -> dict[str, float]:
 def plan_audits(plan: ExecutionPlan) -> list[AuditRecord]:
     """The plan in the audit log: slices, orders and what was left out; a record of its own for unsettled symbols."""
     skipped = {each.symbol: each.reason for each in plan.skipped}
-    details = {"slices": len(plan.slices), "orders": len({(e.symbol, e.slice_idx) for e in plan.slices})}
+    details: dict[str, object] = {
+        "slices": len(plan.slices),
+        "orders": len({(e.symbol, e.slice_idx) for e in plan.slices}),
+    }
+    if plan.basis is not None and plan.basis.books:
+        details["books"] = {symbol: book.model_dump() for symbol, book in plan.basis.books.items()}
     records = [AuditRecord(kind="exec.plan", cause=plan.idempotency_key, details={**details, "skipped": skipped})]
     unsettled = sorted(symbol for symbol, reason in skipped.items() if reason == "unsettled")
     if unsettled:

@@ -37,6 +37,8 @@ PARAMETER_NAMES: Mapping[str, tuple[str, ...]] = {
     "SLICE_INTERVAL_S": ("execution.slice_interval_s",),
     "SLICE_TIMEOUT_S": ("execution.slice_timeout_s",),
     "PX_GUARD_BPS": ("execution.px_guard_bps",),
+    "MAX_GUARD_BPS": ("execution.max_guard_bps",),
+    "THIN_BOOK_SCORE": ("execution.thin_book_score",),
     "ORDER_TIF": ("execution.order_tif",),
     "REPLACE_ONCE": ("execution.replace_once",),
     "MAX_ORDERS_PER_MIN": ("execution.max_orders_per_min",),
