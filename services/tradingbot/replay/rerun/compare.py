@@ -31,6 +31,12 @@ def plain(value: BaseModel) -> Any:
     return json.loads(value.model_dump_json())
 
 
+def difference(recorded: BaseModel, recomputed: BaseModel) -> Difference | None:
+    """Where two messages first differ. Their texts tell when they do not: a float's shortest text is its alone."""
+    before, after = recorded.model_dump_json(), recomputed.model_dump_json()
+    return None if before == after else first_difference(json.loads(before), json.loads(after))
+
+
 def first_difference(recorded: Any, recomputed: Any) -> Difference | None:
     """Compare two trees of JSON values in the recorded one's order; floats by their bits, −0.0 is not 0.0."""
     if isinstance(recorded, dict) and isinstance(recomputed, dict):

@@ -29,7 +29,7 @@ from tradingbot.domain.params import Params
 from tradingbot.execution.plan import make_plan, request_of
 from tradingbot.market_data.minute import moves
 from tradingbot.market_data.told import Told
-from tradingbot.replay.rerun.compare import first_difference, in_common, plain
+from tradingbot.replay.rerun.compare import difference, in_common, plain
 from tradingbot.replay.rerun.tape import Meaning, Recorded, Tape
 from tradingbot.replay.rerun.verdicts import CannotCheck, Found, Step, Verdict, compared
 from tradingbot.risk_engine import decide as gate
@@ -59,7 +59,7 @@ def _features(snapshot: FeatureSnapshot1m, told: Told, *, minute_ms: int) -> Ver
         why = f"the hour of prices before it is not on the record: {', '.join(unknown)}"
         return Verdict(step=Step.FEATURES, cycle_id=minute_id(minute_ms), found=Found.UNCHECKED, why=why)
     again = snapshot.model_copy(update=moves(whole))
-    return compared(Step.FEATURES, minute_id(minute_ms), first_difference(plain(snapshot), plain(again)))
+    return compared(Step.FEATURES, minute_id(minute_ms), difference(snapshot, again))
 
 
 # ------------------------------------------------------------------ the decision
@@ -85,12 +85,11 @@ def decision_again(tape: Tape, cycle_id: str) -> Verdict:
     ground = decision_ground(tape, target)
     view = view_of(ground)
     again = decide_again(ground, view, proposal_again(ground, view))
-    difference = in_common(ground.audit, plain(again.audit)["details"], AUDITED)
-    if difference is not None:
-        return compared(Step.DECISION, cycle_id, difference.below("audit"))
+    if (found := in_common(ground.audit, plain(again.audit)["details"], AUDITED)) is not None:
+        return compared(Step.DECISION, cycle_id, found.below("audit"))
     # What it names as its inputs is no result: those were looked up by it.
     made = again.target.model_copy(update={"inputs": target.data.inputs})
-    return compared(Step.DECISION, cycle_id, first_difference(plain(target.data), plain(made)))
+    return compared(Step.DECISION, cycle_id, difference(target.data, made))
 
 
 def decision_ground(tape: Tape, target: Recorded[TargetPortfolio]) -> DecisionGround:
@@ -184,7 +183,7 @@ def approval_again(tape: Tape, cycle_id: str) -> Verdict:
     if approved is None:
         return _not_taken(tape, Step.APPROVAL, cycle_id, "risk.approved", of=Stream.TARGET)
     again = approve_again(tape, approved)
-    return compared(Step.APPROVAL, cycle_id, first_difference(plain(approved.data), plain(again)))
+    return compared(Step.APPROVAL, cycle_id, difference(approved.data, again))
 
 
 def approve_again(tape: Tape, approved: Recorded[ApprovedTargetPortfolio]) -> ApprovedTargetPortfolio:
@@ -221,7 +220,7 @@ def plan_again(tape: Tape, cycle_id: str) -> Verdict:
     execution = _meaning(tape, inputs).params.execution
     targets = {each.symbol: each.weight for each in approved.approved_targets}
     again = make_plan(request_of(plan.data, basis, targets=targets, params=execution))
-    return compared(Step.PLAN, cycle_id, first_difference(plain(plan.data), plain(again)))
+    return compared(Step.PLAN, cycle_id, difference(plan.data, again))
 
 
 # ------------------------------------------------------------------ inputs
