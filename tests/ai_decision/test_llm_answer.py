@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ai_decision.market import UNIVERSE, features, view
 from ai_decision.model import WEIGHTS, answer
 from tradingbot.ai_decision.llm.answer import WeightsAnswer, check_weights, read_answer
-from tradingbot.ai_decision.llm.faults import Fault, Refused
+from tradingbot.ai_decision.llm.faults import Fault, ModelFailed, Refused
 from tradingbot.ai_decision.llm.schema import strict_schema
 from tradingbot.ai_decision.llm.strategy import agreement, interpret, rebuild
 from tradingbot.ai_decision.llm.words import contradictions
@@ -239,6 +239,12 @@ def test_a_proposal_of_checked_answers_is_valid_and_comes_out_of_its_record_agai
 
     assert again.weights == proposal.weights
     assert (again.confidence, again.rationale, again.model) == (proposal.confidence, proposal.rationale, proposal.model)
+
+
+@pytest.mark.parametrize("answers", [[], [json.loads(answer({"BTC": 0.1}))]], ids=["none", "of other coins"])
+def test_a_record_that_does_not_fit_the_view_is_no_proposal(answers):
+    with pytest.raises(ModelFailed):
+        rebuild({"answers": answers, "model": "scripted", "prompt": {"version": "v1"}}, view())
 
 
 def test_the_schema_that_is_sent_requires_every_field_and_allows_no_other():

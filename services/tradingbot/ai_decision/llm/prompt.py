@@ -138,9 +138,9 @@ def _outcome(past: PastDecision, view: View) -> dict[str, Any]:
     equity = float(view.snapshot.equity_usd)
     return {
         "cycle": past.cycle_id,
-        "weights": {symbol: brief(weight) for symbol, weight in past.weights.items()},
-        "equity_pct": brief(100 * (equity / past.equity_usd - 1)) if past.equity_usd > 0 else None,
-        "price_pct": {symbol: brief(100 * move) for symbol, move in moves.items()},
+        "weights": {symbol: brief(weight, digits=3) for symbol, weight in past.weights.items()},
+        "equity_pct": brief(100 * (equity / past.equity_usd - 1), digits=3) if past.equity_usd > 0 else None,
+        "price_pct": {symbol: brief(100 * move, digits=2) for symbol, move in moves.items()},
     }
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from tradingbot.ai_decision.llm.answer import WeightsAnswer, check_weights
 from tradingbot.ai_decision.llm.client import ModelClient
-from tradingbot.ai_decision.llm.faults import Fault, ModelFailed
+from tradingbot.ai_decision.llm.faults import Fault, ModelFailed, Refused
 from tradingbot.ai_decision.llm.prompt import Prompt, compact, facts_of, load_template
 from tradingbot.ai_decision.strategy import RATIONALE_MAX, Proposal, View
 from tradingbot.domain.messages import ModelName
@@ -75,12 +75,17 @@ def rebuild(evidence: Mapping[str, Any], view: View) -> Proposal:
     """The very proposal again, from what the record tells: nobody is asked.
 
     Raises:
-        Refused: a recorded answer would not be taken (any more).
+        ModelFailed: the record holds no answer, or one that would not be taken (any more).
         pydantic.ValidationError: the record is not ours.
     """
     answers = [WeightsAnswer.model_validate(each) for each in evidence["answers"]]
-    for answer in answers:
-        check_weights(answer, view)
+    if not answers:
+        raise ModelFailed(Fault.SCHEMA, "the record holds no answer")
+    try:
+        for answer in answers:
+            check_weights(answer, view)
+    except Refused as error:
+        raise ModelFailed(error.fault, error.why) from error
     model = ModelName(name=evidence["model"], version=evidence["prompt"]["version"])
     proposal = interpret(answers, view, model=model)
     return replace(proposal, evidence={**evidence, **proposal.evidence})
