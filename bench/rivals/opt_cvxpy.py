@@ -5,7 +5,7 @@ from __future__ import annotations
 import clarabel
 import cvxpy as cp
 import numpy as np
-from problem import Array, Series, Solve, main
+from problem import TIGHT, Array, Series, Solve, main
 
 
 def prepare(series: Series) -> Solve:
@@ -13,20 +13,22 @@ def prepare(series: Series) -> Solve:
     n = len(series.lows)
     w = cp.Variable(n)
     mu, cost, now, factor = cp.Parameter(n), cp.Parameter(n, nonneg=True), cp.Parameter(n), cp.Parameter((n, n))
-    worth = mu @ w - series.gamma / 2 * cp.sum_squares(factor @ w) - cost @ cp.abs(w - now)
+    change = cp.Variable(n)  # |w − now| times a parameter would not be affine in the parameters
+    worth = mu @ w - series.gamma / 2 * cp.sum_squares(factor @ w) - cost @ cp.abs(change)
     limits = [
         w >= series.lows,
         w <= series.highs,
         cp.norm1(w) <= series.gross,
         cp.abs(cp.sum(w)) <= series.net,
-        cp.norm1(w - now) <= series.turnover,
+        cp.norm1(change) <= series.turnover,
+        change == w - now,
     ]
     problem = cp.Problem(cp.Maximize(worth), limits)
 
     def solve(i: int) -> Array:
         mu.value, cost.value, now.value = series.mu[i], series.cost[i], series.now[i]
         factor.value = np.linalg.cholesky(series.sigma[i]).T
-        problem.solve(solver=cp.CLARABEL)
+        problem.solve(solver=cp.CLARABEL, enforce_dpp=True, **TIGHT)
         return w.value
 
     return solve

@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import cvxpy as cp
 import numpy as np
-from problem import Array, Series, Solve, main
+from problem import TIGHT, Array, Series, Solve, main
 from pypfopt import EfficientFrontier
 
 
@@ -21,7 +21,9 @@ def prepare(series: Series) -> Solve:
     def solve(i: int) -> Array:
         now = series.now[i]
         bounds = list(zip(series.lows, series.highs, strict=True))
-        frontier = EfficientFrontier(series.mu[i], series.sigma[i], weight_bounds=bounds, solver="CLARABEL")
+        frontier = EfficientFrontier(
+            series.mu[i], series.sigma[i], weight_bounds=bounds, solver="CLARABEL", solver_options=dict(TIGHT)
+        )
         frontier.add_constraint(lambda w: cp.norm1(w) <= series.gross)
         frontier.add_constraint(lambda w: cp.abs(cp.sum(w)) <= series.net)
         frontier.add_constraint(lambda w: cp.norm1(w - now) <= series.turnover)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import cvxpy as cp
 import numpy as np
 import skfolio
-from problem import Array, Series, Solve, main
+from problem import TIGHT, Array, Series, Solve, main
 from skfolio import RiskMeasure
 from skfolio.optimization import MeanRisk, ObjectiveFunction
 from skfolio.prior import BasePrior, ReturnDistribution
@@ -24,9 +24,7 @@ class Given(BasePrior):
 
     def fit(self, X: Array, y: None = None, **_: object) -> Given:  # noqa: ARG002, N803 - scikit-learn's names
         """Hand them over."""
-        self.return_distribution_ = ReturnDistribution(
-            mu=self.mu, covariance=self.sigma, returns=X, cholesky=np.linalg.cholesky(self.sigma)
-        )
+        self.return_distribution_ = ReturnDistribution(mu=self.mu, covariance=self.sigma, returns=X)
         return self
 
 
@@ -51,6 +49,7 @@ def prepare(series: Series) -> Solve:
                 cp.norm1(w - series.now[i]) <= series.turnover,
             ],
             solver="CLARABEL",
+            solver_params=dict(TIGHT),
         )
         return np.asarray(model.fit(nothing).weights_)
 
