@@ -86,7 +86,19 @@ def test_show_says_what_is_in_force_and_never_a_secret(tmp_path: Path) -> None:
     assert shown["MAX_GROSS"] == "0.3"
     assert shown["MAX_NET"] == "0.2"
     assert shown["HL_PRIVATE_KEY"] == "[secret]"
-    assert KEY not in run("config", "show").output
+    plain = run("config", "show").output
+    assert KEY not in plain
+    assert "[secret]" in plain
+
+
+@pytest.mark.parametrize(
+    ("given", "strategy"),
+    [("", "baseline"), ("AI_STRATEGY=equal", "equal"), ("AI_USE_LLM=true", "llm"), ("AI_USE_LLM=false", "baseline")],
+)
+def test_show_says_who_decides(tmp_path: Path, given: str, strategy: str) -> None:
+    (tmp_path / ".env").write_text(f"{given}\n")
+
+    assert json.loads(run("config", "show", "--json").output)["AI_STRATEGY"] == strategy
 
 
 def test_a_command_without_a_bot_says_how_to_start_one() -> None:

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from tradingbot.local.environment import check_environment, read_environment
+from tradingbot.local.environment import check_environment, read_environment, strategy_in_force
 from tradingbot.local.reference import as_env_file, reference
 
 app = typer.Typer(no_args_is_help=True, help="Check, show and write settings (docs/settings.md lists them all).")
@@ -41,8 +42,9 @@ def check(env_file: EnvFile = None) -> None:
 def show(env_file: EnvFile = None, *, as_json: AsJson = False) -> None:
     """Print every setting with the value in force; secrets are never shown."""
     given = read_environment(find_env_file(env_file), os.environ)
+    in_force = {**given, "AI_STRATEGY": strategy_in_force(given)}
     rows = [
-        (each, _HIDDEN if each.secret and each.name in given else given.get(each.name, each.default))
+        (each, _HIDDEN if each.secret and each.name in given else in_force.get(each.name, each.default))
         for each in reference()
     ]
     if as_json:
@@ -50,7 +52,8 @@ def show(env_file: EnvFile = None, *, as_json: AsJson = False) -> None:
         return
     table = Table("setting", "value", "given", "what it is")
     for each, value in rows:
-        table.add_row(each.name, value, "yes" if each.name in given else "", each.text)
+        # As text: rich would take what stands in square brackets for its own markup.
+        table.add_row(each.name, Text(value), "yes" if each.name in given else "", Text(each.text))
     Console().print(table)
 
 

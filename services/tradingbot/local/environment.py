@@ -61,6 +61,12 @@ def process_environment(
     return base_environment(machine) | picked | {name: value for name, value in decided.items() if name in declared}
 
 
+def strategy_in_force(given: Mapping[str, str]) -> str:
+    """Who decides, of settings that were checked."""
+    short = given.get("AI_USE_LLM", "").strip().lower() in {"true", "t", "yes", "y", "on", "1"}
+    return given.get("AI_STRATEGY", "").strip() or ("llm" if short else "baseline")
+
+
 def base_environment(machine: Mapping[str, str]) -> dict[str, str]:
     """The machine's own basics."""
     return {name: machine[name] for name in _BASE if name in machine}
