@@ -235,6 +235,21 @@ async def test_a_process_that_is_told_to_stop_does_not_wait_for_its_strategy(sce
     assert len(await scene.targets()) == 1
 
 
+async def test_what_a_plugin_left_running_is_cancelled_when_the_process_ends(scene, install):
+    body = "asyncio.create_task(self.beside()); await asyncio.sleep(0); return good(view)"
+    beside = (
+        "\n    async def beside(self):\n        try:\n            await asyncio.sleep(3600)\n"
+        "        finally:\n            go_on.set()\n"
+    )
+    install("leaving", odd(body) + beside)
+    scene.environ["AI_STRATEGY"] = "plugin:leaving"
+    async with scene.running("ai_decision", run):
+        await scene.account()
+        await scene.market()
+
+    assert sys.modules["leaving"].go_on.is_set()
+
+
 async def test_a_plugin_cannot_change_what_the_others_see(scene, install):
     install("changing", odd("view.features.vol_1h.clear(); view.features.mid_px.clear(); return good(view)"))
     scene.environ["AI_STRATEGY"] = "plugin:changing"

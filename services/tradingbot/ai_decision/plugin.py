@@ -65,7 +65,7 @@ async def open_plugin(name: str) -> AsyncIterator[Plugin]:
     try:
         yield plugin
     finally:
-        plugin.close()
+        await plugin.close()
 
 
 class Plugin:
@@ -91,13 +91,23 @@ class Plugin:
         work = asyncio.run_coroutine_threadsafe(self._answer(copy.deepcopy(view)), self._loop)
         return checked(await asyncio.wrap_future(work), self._name)
 
-    def close(self) -> None:
-        """End the thread; one that the plugin blocks is left to end with the process."""
+    async def close(self) -> None:
+        """Cancel what the plugin still does and end the thread; one that it blocks is left to end with the process."""
         self._closing = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_JOIN_S):
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_JOIN_S)
         if not self._thread.is_alive():
             self._loop.close()
+
+    async def _cancel_all(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     def _run(self) -> None:
         while not self._closing:
