@@ -470,3 +470,14 @@ async def test_a_server_that_refuses_the_same_again_and_again_gets_no_more_than_
         await failure(strategy)
 
     assert len(model_server.requests()) == 2
+
+
+async def test_features_of_the_book_are_told_where_they_are_known(valkey, model_server):
+    model_server.script(reply(answer()))
+    book = {"spread_bps": {"BTC": 0.123456}, "liquidity_score": {"BTC": 0.5, "ETH": 1.0}}
+    async with asking(valkey, model_server) as strategy:
+        await strategy.propose(view(features(**book)))
+
+    coins = json.loads(model_server.requests()[0]["body"]["messages"][1]["content"])["coins"]
+    assert (coins["BTC"]["spread_bps"], coins["BTC"]["liquidity"], coins["ETH"]["liquidity"]) == (0.1235, 0.5, 1.0)
+    assert "spread_bps" not in coins["ETH"]

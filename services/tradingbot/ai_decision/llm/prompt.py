@@ -90,7 +90,7 @@ def market_of(view: View) -> dict[str, dict[str, float]]:
         "spread_bps": features.spread_bps,
         "book_imbalance": features.book_imbalance,
         "liquidity": features.liquidity_score,
-        "liquidations": features.liq_intensity,
+        "book_churn": features.liq_intensity,
     }
     return {
         symbol: {
