@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support.candles import walk
+from support.walks import walk
 from tradingbot.ai_decision import baseline, equal, inverse_vol
 from tradingbot.ai_decision.baseline import strength
 from tradingbot.ai_decision.budgets import Moves, Terms

@@ -17,14 +17,14 @@ from typing import Any, Final
 import numpy as np
 
 from tradingbot.ai_decision import baseline, equal, inverse_vol
-from tradingbot.ai_decision.stabilize import Smoothing
 from tradingbot.domain.cycles import MINUTE_MS, check_cycle_seconds
-from tradingbot.domain.params import HaltAction, OrderTif, Params
+from tradingbot.domain.params import OrderTif, Params
 from tradingbot.market_data.features import HOUR
 from tradingbot.replay.backtest import loops, seen
 from tradingbot.replay.backtest.compiled import bound, compiled
 from tradingbot.replay.backtest.market import BacktestError, Candles, FloatArray, IntArray
 from tradingbot.replay.backtest.options import Answer, BacktestOptions, Moment, Result, WeightFunction
+from tradingbot.replay.backtest.rules import Calendar, coins_of, rules_of
 from tradingbot.replay.backtest.shapes import (
     APPROVED,
     CASH,
@@ -43,13 +43,9 @@ from tradingbot.replay.backtest.shapes import (
     TRADED_USD,
     TURNOVER,
     WEIGHTS,
-    Coins,
     Facts,
-    Limit,
     Market,
-    Rules,
     Run,
-    Trading,
     new_account,
     new_out,
     new_work,
@@ -153,10 +149,11 @@ class Engine:
                 "orders that only rest (Alo) cannot be filled from candles; set maker_share if you dare"
             )
         decisions, coins = len(self.at_ms), len(self.symbols)
+        calendar = Calendar(int(self.candles.open_ms[0]) // MINUTE_MS, self._first, self._step_minutes)
         prepared = Run(
             market=self._market,
-            coins=self._coins(params),
-            rules=self._rules(params),
+            coins=coins_of(self.symbols, params, self.options),
+            rules=rules_of(params, self.options, calendar),
             account=new_account(coins, start_equity_usd=self.options.start_equity_usd),
             work=new_work(coins),
             out=new_out(decisions, coins),
@@ -263,49 +260,6 @@ class Engine:
             facts,
         )
         return facts
-
-    def _coins(self, params: Params) -> Coins:
-        decimals = self.options.sz_decimals
-        return Coins(
-            caps=np.array([params.risk.cap(symbol) for symbol in self.symbols]),
-            lots_per_coin=np.array(
-                [10 ** decimals.get(symbol, self.options.default_sz_decimals) for symbol in self.symbols], np.int64
-            ),
-        )
-
-    def _rules(self, params: Params) -> Rules:
-        risk, ai, execution, options = params.risk, params.ai, params.execution, self.options
-        clear_after = options.clear_after_minutes
-        share = options.maker_share
-        return Rules(
-            start_equity_usd=float(options.start_equity_usd),
-            epoch_minute=int(self.candles.open_ms[0]) // MINUTE_MS,
-            first_minute=self._first,
-            step=self._step_minutes,
-            limit=Limit(
-                max_gross=float(risk.max_gross),
-                max_net=float(risk.max_net),
-                turnover_cap=float(risk.turnover_cap),
-                allow_short=risk.allow_short,
-                drawdown_reduce_only=float(risk.drawdown_reduce_only),
-                drawdown_halt=float(risk.drawdown_halt),
-                max_daily_fee_bps=float(risk.max_daily_fee_bps),
-                flattens=risk.halt_action is HaltAction.FLATTEN,
-                clear_after=-1 if clear_after is None else clear_after,
-            ),
-            smoothing=Smoothing(float(ai.smooth_alpha), float(ai.min_confidence), float(ai.low_conf_scale)),
-            trading=Trading(
-                twap_slices=execution.twap_slices,
-                slice_interval_s=float(execution.slice_interval_s),
-                min_rebalance_weight=float(execution.min_rebalance_weight),
-                px_guard_bps=float(execution.px_guard_bps),
-                flatten_guard_bps=float(execution.flatten_guard_bps),
-                max_orders_per_min=execution.max_orders_per_min,
-                fee_bps=options.taker_fee_bps * (1.0 - share) + options.maker_fee_bps * share,
-                half_spread_bps=float(options.half_spread_bps),
-                impact_bps=float(options.impact_bps),
-            ),
-        )
 
     def _result(self, strategy: str | WeightFunction, params: Params, done: Run) -> Result:
         out, account = done.out, done.account
