@@ -7,12 +7,13 @@ import json
 import pytest
 import pytest_asyncio
 
-from ai_decision.market import UNIVERSE
+from ai_decision.market import UNIVERSE, view
 from ai_decision.model import KEY, TODAY, WEIGHTS, answer, environ_of
 from ai_decision.test_service import Scene
 from risk_engine.bench import T0
 from support.model_server import CUT, TRICKLE, http, reply
 from support.stage import JumpClock
+from tradingbot.ai_decision import strategies
 from tradingbot.ai_decision.service import run
 from tradingbot.bus.params import write_params
 from tradingbot.domain.ids import digest
@@ -117,3 +118,18 @@ async def test_the_key_is_nowhere_on_the_bus(scene, model_server):
     everything += [await scene.redis.xrange(stream) for stream in ("audit.logs", "alpha.target")]
     assert "20260218T1600Z" in repr(everything)
     assert KEY not in repr(everything)
+
+
+async def test_the_record_alone_makes_the_same_proposal_again(scene, model_server):
+    odd = answer({**WEIGHTS, "BTC": 0.013, "SOL": 0.1 / 3})
+    model_server.script(reply(answer()), reply(odd), reply(answer({**WEIGHTS, "BTC": 0.07})))
+    scene.environ["AI_LLM_SAMPLES"] = "3"
+    async with scene.running("ai_decision", run):
+        await scene.account()
+        await scene.market()
+
+    (record,) = await scene.audits()
+    again = strategies.rebuild(record.details["strategy"], view(), evidence=record.details["evidence"])
+    assert again.weights == record.details["steps"]["strategy"]
+    assert again.confidence == record.details["confidence"] < 0.8
+    assert again.evidence == record.details["evidence"]
