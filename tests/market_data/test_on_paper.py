@@ -57,6 +57,7 @@ async def test_features_of_a_fast_market_are_those_of_its_prices(valkey: Redis, 
                 "REDIS_URL": valkey_server.url.get_secret_value(),
                 "BOT_ID": "bot",
                 "HL_HTTP_URL": paper.http_url,
+                "HL_WS_URL": paper.ws_url,
                 "PRICE_SOURCE": "synthetic",
                 "CLOCK_ANCHOR": str(clock.anchor),
             },
@@ -80,3 +81,11 @@ async def test_features_of_a_fast_market_are_those_of_its_prices(valkey: Redis, 
             hour_ago = prices.mid(coin, minute - 60 * MINUTE) or 0
             assert snapshot.ret_1h[coin] == pytest.approx(mid / hour_ago - 1, abs=5e-3)
             assert 0.05 < snapshot.vol_1h[coin] < 5
+        assert set(snapshot.books) <= set(COINS)
+        for coin, facts in snapshot.books.items():
+            assert float(facts.bid_px) < float(facts.ask_px)
+            assert abs(float(facts.bid_px) / float(snapshot.mid_px[coin]) - 1) < 0.01
+            assert 0 < (snapshot.spread_bps or {})[coin] < 100
+    streamed = [each for each in told if set(each.books) == set(COINS)]
+    assert streamed, "books come over the WebSocket, to every coin"
+    assert (streamed[-1].book_imbalance or {}).keys() == set(COINS)

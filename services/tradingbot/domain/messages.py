@@ -52,6 +52,23 @@ class Inputs(Model):
 # ------------------------------------------------------------------ md.features.1m
 
 
+class BookFacts(Model):
+    """What a coin's book was at a minute: enough to make its features again."""
+
+    bid_px: Positive
+    ask_px: Positive
+    bid_usd: Annotated[float, Field(ge=0)]
+    """USD that rest within 25 bps below the mid."""
+    ask_usd: Annotated[float, Field(ge=0)]
+    """USD that rest within 25 bps above the mid."""
+    typical_usd: Annotated[float, Field(ge=0)] | None = None
+    """The last hour's median of the thinner side's depth; None while too little was seen."""
+    churn_usd: Annotated[float, Field(ge=0)] | None = None
+    """USD that came into the band or left it during the last minute; None without a whole minute of books."""
+    at_ms: int = 0
+    """When the book was received, virtual time."""
+
+
 class FeatureSnapshot1m(Model):
     """The market at a minute; the heartbeat that starts every decision."""
 
@@ -69,6 +86,8 @@ class FeatureSnapshot1m(Model):
     book_imbalance: dict[str, Finite] | None = None
     liq_intensity: dict[str, Finite] | None = None
     liquidity_score: dict[str, Finite] | None = None
+    books: dict[str, BookFacts] = {}
+    """What the four features above were made from; a coin without a fresh book is absent."""
     missing: tuple[str, ...] = ()
     """Coins of the universe without any usable mid."""
     stale: tuple[str, ...] = ()

@@ -14,11 +14,12 @@ from types import MappingProxyType
 from typing import Any
 
 from tradingbot.domain.cycles import MINUTE_MS, from_ms, minute_id
-from tradingbot.domain.messages import AuditLevel, AuditRecord, FeatureSnapshot1m
+from tradingbot.domain.messages import AuditLevel, AuditRecord, BookFacts, FeatureSnapshot1m
 from tradingbot.domain.model import Model
 from tradingbot.market_data.features import HOUR, realised_vol, simple_return
 from tradingbot.market_data.feed import Condition, Feed
 from tradingbot.market_data.history import History
+from tradingbot.market_data.liquidity import book_fields
 from tradingbot.market_data.told import Told
 
 
@@ -54,11 +55,13 @@ def tell(
     history: History,
     prices: str,
     told: Told,
+    books: Mapping[str, BookFacts] = MappingProxyType({}),
     failures: Mapping[str, str] = MappingProxyType({}),
 ) -> Telling:
     """The snapshot of a minute from what is known, however little that is.
 
     ``told``: what the snapshots before have told; it is the caller's to say that this one was written.
+    ``books``: of the coins whose book is fresh.
     ``failures``: what could not be asked of the venue lately, with the reason; goes into the record.
     """
     conditions = {symbol: feed.condition(symbol, now_ms=now_ms) for symbol in universe}
@@ -66,11 +69,14 @@ def tell(
     usable = [symbol for symbol in fresh if history.at(symbol, minute_ms) is not None]
     stale = tuple(each for each in universe if conditions[each] in {Condition.STALE, Condition.CROSSED})
     mids = {symbol: px for symbol in usable if (px := history.at(symbol, minute_ms)) is not None}
+    known = {symbol: books[symbol] for symbol in usable if symbol in books}
     snapshot = FeatureSnapshot1m(
         asof_minute=from_ms(minute_ms),
         universe=tuple(universe),
         mid_px=mids,
         **moves({symbol: history.window(symbol, minute_ms) for symbol in usable}),
+        **book_fields(known),
+        books=known,
         missing=tuple(each for each in universe if each not in usable and each not in stale),
         stale=stale,
         prices=prices,
@@ -104,6 +110,7 @@ def _record(
             for name, values in _features(snapshot).items()
             if (absent := [symbol for symbol in snapshot.mid_px if symbol not in values])
         },
+        "no_book": [symbol for symbol in snapshot.mid_px if symbol not in snapshot.books],
         "prices": snapshot.prices,
     }
     if failures:

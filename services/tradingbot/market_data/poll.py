@@ -20,13 +20,14 @@ from tradingbot.bus.names import Key
 from tradingbot.domain.cycles import MINUTE_MS
 from tradingbot.domain.envelope import Message
 from tradingbot.domain.messages import StateSnapshot
+from tradingbot.market_data.books import Books
 from tradingbot.market_data.feed import Condition, Feed, Mid, latest_fields
 from tradingbot.market_data.history import Bar, History, next_minute_ms
 from tradingbot.runtime.clock import Clock, guard_against_real_slowness
 from tradingbot.runtime.metrics import count_error, measured
 from tradingbot.venue.errors import VenueError
 from tradingbot.venue.info import InfoClient
-from tradingbot.venue.models import Candle
+from tradingbot.venue.models import Book, Candle
 
 HTTP_TIMEOUT = httpx.Timeout(connect=2.0, read=4.0, write=2.0, pool=2.0)
 """Real seconds; shorter than the venue client's own, because the next poll is near."""
@@ -40,12 +41,15 @@ BACK_FILL_AFTER_MS = 10_000
 class Poller:
     """Brings the venue's answers into the feed, the history and ``latest.mids``."""
 
-    def __init__(self, *, info: InfoClient, redis: Redis, clock: Clock, feed: Feed, history: History) -> None:
+    def __init__(
+        self, *, info: InfoClient, redis: Redis, clock: Clock, feed: Feed, history: History, books: Books
+    ) -> None:
         self._info = info
         self._redis = redis
         self._clock = clock
         self._feed = feed
         self._history = history
+        self._books = books
         self.failures: dict[str, str] = {}
         """What is being asked → why its last try failed; empty when all goes well."""
 
@@ -67,8 +71,17 @@ class Poller:
                     await _awaited(self._redis.hset(Key.LATEST_MIDS, items=_flat(latest_fields(told))))
 
     async def books(self, symbols: tuple[str, ...]) -> None:
-        """Look at the top of each coin's book; a crossed one takes the coin out until it is crossed no more."""
-        await asyncio.gather(*(self._book(symbol) for symbol in symbols))
+        """Ask for the book of each coin of which the stream has sent none lately."""
+        unknown = self._books.missing(symbols, now_ms=self._clock.now_ms())
+        await asyncio.gather(*(self._book(symbol) for symbol in unknown))
+
+    def take_book(self, book: Book) -> None:
+        """A book, asked for or streamed; a crossed one takes the coin out until it is crossed no more."""
+        now_ms = self._clock.now_ms()
+        self._books.put(book, at_ms=now_ms)
+        bid, ask = (side[0].px if side else None for side in (book.bids, book.asks))
+        if self._feed.put_book(book.symbol, bid=bid, ask=ask):
+            self._history.discard(book.symbol, next_minute_ms(now_ms))
 
     async def back_fill(self, symbols: tuple[str, ...]) -> None:
         """Ask for the candles of the minutes of the last hour that have no price."""
@@ -100,10 +113,7 @@ class Poller:
 
     async def _book(self, symbol: str) -> None:
         async with self._try(f"l2Book {symbol}"):
-            book = await self._info.l2_book(symbol)
-            bid, ask = (side[0].px if side else None for side in (book.bids, book.asks))
-            if self._feed.put_book(symbol, bid=bid, ask=ask):
-                self._history.discard(symbol, next_minute_ms(self._clock.now_ms()))
+            self.take_book(await self._info.l2_book(symbol))
 
     async def _candles(self, symbol: str, newest_ms: int) -> None:
         gaps = self._history.gaps(symbol, newest_ms=newest_ms)

@@ -16,6 +16,8 @@ from tradingbot.bus.names import Stream
 from tradingbot.bus.session import BusSession, open_session
 from tradingbot.bus.state import StateCell
 from tradingbot.domain.cycles import MINUTE_MS, cycle_id_at, minute_id
+from tradingbot.domain.messages import BookFacts
+from tradingbot.market_data import books
 from tradingbot.market_data.clock_watch import ClockWatch, StepBack
 from tradingbot.market_data.feed import MAX_AGE_MS, MAX_AGE_REAL_MS, Feed
 from tradingbot.market_data.history import History
@@ -34,13 +36,18 @@ from tradingbot.runtime import metrics
 from tradingbot.runtime.clock import guard_against_real_slowness
 from tradingbot.runtime.process import Process
 from tradingbot.runtime.tracing import span
+from tradingbot.venue.events import Connected, Disconnected, Event, L2Book, StreamError
 from tradingbot.venue.http import open_http
 from tradingbot.venue.info import InfoClient
 from tradingbot.venue.network import urls
 from tradingbot.venue.polling import PollingBudget
+from tradingbot.venue.stream import Subscription, VenueStream
 
 FIRST_LOOK_S = 5.0
 """Real seconds that the first snapshot waits for mids and back-fill."""
+BOOKS = "l2Book stream"
+SILENCE_S = 30.0
+"""Real seconds without any book after which the connection is taken for dead."""
 CLOCK_LOOK_S = 1.0
 """Real seconds between two looks at the clock."""
 RETRY_S = 0.1
@@ -50,18 +57,28 @@ RETRY_S = 0.1
 async def run(process: Process) -> None:
     """Run the service until the process is told to stop."""
     settings = MarketDataSettings.load(process.environ)
-    url = urls(settings.hl_network, settings.hl_http_url, settings.hl_ws_url).http_url
-    async with open_session(process, settings) as bus, open_http(url, timeout=HTTP_TIMEOUT) as http:
+    endpoints = urls(settings.hl_network, settings.hl_http_url, settings.hl_ws_url)
+    async with open_session(process, settings) as bus, open_http(endpoints.http_url, timeout=HTTP_TIMEOUT) as http:
         per_min = settings.ip_weight_per_min
         shared = WeightBudget(bus.redis, capacity_per_min=per_min, clock=process.clock)
         budget = PollingBudget(shared, per_min=per_min, in_force=lambda: shared.per_min)
-        await MarketData(process, settings, bus, InfoClient(http, budget, attempts=1)).run()
+        channels = [Subscription("l2Book", coin=each, max_silence_s=SILENCE_S) for each in settings.universe]
+        stream = VenueStream(endpoints.ws_url, channels, clock=process.clock, ids=process.ids)
+        await MarketData(process, settings, bus, InfoClient(http, budget, attempts=1), stream).run()
 
 
 class MarketData:
     """The loops, wired."""
 
-    def __init__(self, process: Process, settings: MarketDataSettings, bus: BusSession, info: InfoClient) -> None:
+    def __init__(
+        self,
+        process: Process,
+        settings: MarketDataSettings,
+        bus: BusSession,
+        info: InfoClient,
+        stream: VenueStream,
+    ) -> None:
+        self._stream = stream
         self._process, self._settings, self._bus = process, settings, bus
         self._clock = process.clock
         self._universe: tuple[str, ...] = tuple(settings.universe)
@@ -70,7 +87,18 @@ class MarketData:
         )
         self._feed = Feed(self._universe, max_age_ms=max_age_ms)
         self._history = History(self._universe, max_age_ms=max_age_ms)
-        self._poller = Poller(info=info, redis=bus.redis, clock=process.clock, feed=self._feed, history=self._history)
+        book_age_ms = guard_against_real_slowness(
+            value_ms=books.MAX_AGE_MS, real_ms=books.MAX_AGE_REAL_MS, speed=process.clock.speed
+        )
+        self._books = books.Books(self._universe, max_age_ms=book_age_ms)
+        self._poller = Poller(
+            info=info,
+            redis=bus.redis,
+            clock=process.clock,
+            feed=self._feed,
+            history=self._history,
+            books=self._books,
+        )
         self._so_far = Told()
         self._cell: StateCell[MinuteState] = bus.cell(MinuteState, MinuteState())
 
@@ -92,6 +120,7 @@ class MarketData:
                         before_ms=MINUTE_MS - BACK_FILL_AFTER_MS,
                     )
                 ),
+                tasks.create_task(self._stream.run(self._on_event)),
                 tasks.create_task(self._minutes()),
                 tasks.create_task(self._watch_clock()),
             ]
@@ -104,6 +133,21 @@ class MarketData:
             await self._clock.sleep_until_ms(next_turn_ms(self._clock.now_ms(), every_ms=every_ms, before_ms=before_ms))
             await turn()
             self._process.health.beat(name, max_age_s=60.0 + 2 * every_ms / 1000 / self._clock.speed)
+
+    async def _on_event(self, event: Event) -> None:
+        """Books make features better; without them nothing stops, so whatever goes wrong is only said."""
+        match event:
+            case L2Book(book):
+                self._poller.take_book(book)
+            case Connected():
+                self._poller.failures.pop(BOOKS, None)
+            case Disconnected(reason=reason):
+                self._poller.failures[BOOKS] = reason
+                self._process.log.warning("books_away", reason=reason)
+            case StreamError(text):
+                self._process.log.warning("books_refused", detail=text)
+            case _:
+                pass
 
     async def _first_look(self) -> None:
         try:
@@ -177,6 +221,7 @@ class MarketData:
                     feed=self._feed,
                     history=self._history,
                     prices=self._settings.price_source,
+                    books=self._known_books(now_ms),
                     told=self._so_far,
                     failures=self._poller.failures,
                 )
@@ -195,6 +240,10 @@ class MarketData:
         self._process.health.beat("minute", max_age_s=60.0 + 2 * MINUTE_MS / 1000 / self._clock.speed)
         self._process.health.ready(bool(telling.snapshot.mid_px), "no coin has a usable price")
         self._process.log.info("minute_told", minute=minute_id(minute_ms), **telling.record.details)
+
+    def _known_books(self, now_ms: int) -> dict[str, BookFacts]:
+        found = {symbol: self._books.facts(symbol, now_ms=now_ms) for symbol in self._universe}
+        return {symbol: facts for symbol, facts in found.items() if facts is not None}
 
 
 def _minute_of(at_ms: int) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from tradingbot.ai_decision.decide import Decision, DecisionState, decide, previous_weights
 from tradingbot.ai_decision.strategies import NotRebuildable, from_record, rebuild
 from tradingbot.ai_decision.strategy import Proposal, StrategyFailed, View
@@ -27,6 +29,7 @@ from tradingbot.domain.model import Model
 from tradingbot.domain.modes import EffectiveMode
 from tradingbot.domain.params import Params
 from tradingbot.execution.plan import make_plan, request_of
+from tradingbot.market_data.liquidity import book_fields
 from tradingbot.market_data.minute import moves
 from tradingbot.market_data.told import Told
 from tradingbot.replay.rerun.compare import difference, in_common, plain
@@ -58,7 +61,7 @@ def _features(snapshot: FeatureSnapshot1m, told: Told, *, minute_ms: int) -> Ver
     if unknown := sorted(set(windows) - set(whole)):
         why = f"the hour of prices before it is not on the record: {', '.join(unknown)}"
         return Verdict(step=Step.FEATURES, cycle_id=minute_id(minute_ms), found=Found.UNCHECKED, why=why)
-    again = snapshot.model_copy(update=moves(whole))
+    again = snapshot.model_copy(update={**moves(whole), **book_fields(snapshot.books)})
     return compared(Step.FEATURES, minute_id(minute_ms), difference(snapshot, again))
 
 
@@ -147,7 +150,7 @@ def proposal_again(ground: DecisionGround, view: View) -> Proposal:
         )
     except NotRebuildable:
         return from_record(audit, ground.target.data)
-    except StrategyFailed as error:
+    except (StrategyFailed, ValidationError) as error:
         raise CannotCheck(f"the recorded answer gives no proposal: {error}") from None
 
 
