@@ -69,6 +69,7 @@ class Market:
     silent: set[str] = field(default_factory=set)
     """Coins that allMids leaves out."""
     crossed: set[str] = field(default_factory=set)
+    no_books: bool = False
     asked: list[str] = field(default_factory=list)
 
     def px(self, coin: str, at_ms: int) -> float:
@@ -81,6 +82,8 @@ class Market:
         if request["type"] == "allMids":
             now = self.clock.now_ms()
             return ok({coin: f"{self.px(coin, now):.4f}" for coin in COINS if coin not in self.silent})
+        if request["type"] == "l2Book" and self.no_books:
+            return http(503, "<html>", content_type="text/html")
         if request["type"] == "l2Book":
             return ok(self.book(request["coin"]))
         return ok(self.candles(**request["req"]))
