@@ -11,6 +11,7 @@ import pytest
 from ai_decision.market import features, view
 from ai_decision.model import KEY, TODAY, WEIGHTS, PatientClock, answer, asking, settings, spent
 from support.model_server import CLOSE, CUT, FLOOD, HANG, TRICKLE, http, reply
+from tradingbot.ai_decision.llm.chat import ChatServer, open_http
 from tradingbot.ai_decision.llm.faults import Fault, ModelFailed
 from tradingbot.runtime.settings import SettingsError
 
@@ -150,19 +151,20 @@ async def test_the_deadline_of_the_decision_counts_and_not_the_whole_budget(valk
     assert error.fault is Fault.TIME
 
 
-async def test_connections_come_back_from_requests_that_were_given_up(valkey, model_server):
-    async with asking(valkey, model_server, DECISION_BUDGET_S="1", AI_LLM_CIRCUIT_FAILURES="100") as strategy:
-        model_server.script(HANG)
-        for _ in range(10):
-            asked = asyncio.create_task(strategy.propose(view()))
-            await asyncio.sleep(0.02)
-            asked.cancel()
-            await asyncio.sleep(0)
-            asked.cancel()
-            await asyncio.wait({asked})
+async def test_requests_that_are_cancelled_again_and_again_give_their_connections_back(model_server):
+    model_server.script(HANG)
+    async with open_http(model_server.url) as http_client:
+        server = ChatServer(http_client, url=model_server.endpoint, max_response_bytes=65_536)
+        for count in range(1, 11):  # more than the pool holds
+            asked = asyncio.create_task(server.complete(b"{}", key=None))
+            while len(model_server.requests()) < count:
+                await asyncio.sleep(0.005)
+            while not asked.done():
+                asked.cancel()
+                await asyncio.sleep(0)
         model_server.script(reply(answer()))
 
-        assert (await strategy.propose(view())).weights == WEIGHTS
+        assert (await server.complete(b"{}", key=None)).text == answer()
 
 
 async def test_a_body_without_end_is_cut_off_at_the_limit(valkey, model_server):
@@ -179,8 +181,8 @@ async def test_an_answer_that_is_packed_unasked_is_not_unpacked(valkey, model_se
     async with asking(valkey, model_server) as strategy:
         error = await failure(strategy)
 
-    assert error.fault is Fault.PROTOCOL
-    assert model_server.requests()[0]["headers"]["accept-encoding"] == "identity"
+    assert "sent 'gzip' unasked" in str(error)
+    assert [each["headers"]["accept-encoding"] for each in model_server.requests()] == ["identity"]
 
 
 async def test_a_redirection_is_not_followed(valkey, model_server):
