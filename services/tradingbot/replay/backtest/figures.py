@@ -76,9 +76,9 @@ def total_return(equity: FloatArray) -> float:
 
 
 def annual_return(at_ms: IntArray, equity: FloatArray) -> float | None:
-    """Compound annual growth, (E_T / E_0)^(year / span) − 1; below a month it says little."""
+    """Compound annual growth, (E_T / E_0)^(year / span) − 1; None below LEAST_DAYS, of which a year says nothing."""
     span_ms = int(at_ms[-1] - at_ms[0])
-    if span_ms <= 0 or equity[-1] <= 0:
+    if span_ms < LEAST_DAYS * DAY_MS or equity[-1] <= 0:
         return None
     growth = math.log(equity[-1] / equity[0]) * YEAR_MS / span_ms
     return math.expm1(growth) if growth < 700 else None

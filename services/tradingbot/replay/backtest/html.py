@@ -332,7 +332,6 @@ def _limits(findings: Findings) -> str:
 def _made_of(report: Report) -> str:
     changed = list(_changed(Params(), report.params))
     told = "; ".join(f"{name} = {value}" for name, value in changed) or "all at their defaults"
-    options = "; ".join(f"{name} {value}" for name, value in report.options.items() if not isinstance(value, dict))
     data = report.data
     missing = ", ".join(f"{coin} {n}" for coin, n in data.missing.items() if n) or "none"
     rows = [
@@ -341,11 +340,22 @@ def _made_of(report: Report) -> str:
             escape(f"{', '.join(data.files)}; {data.bars:,} bars of {data.bar_minutes} min; missing: {missing}"),
         ),
         ("Parameters", escape(told)),
-        ("Market", escape(options)),
+        ("Market", escape(_market(report))),
     ]
     body = "".join(f"<p><strong>{name}</strong> {text}</p>" for name, text in rows)
     made = f"{escape(report.made_with)}; every figure is in the JSON beside it."
     return f"<footer><h2>Made of</h2>{body}<p>{made}</p></footer>"
+
+
+def _market(report: Report) -> str:
+    options = report.options
+    cleared, minutes = options["clear_after_minutes"], options["cycle_minutes"]
+    return (
+        f"{usd(report.start_equity_usd)} at the start; a decision every {minutes} min, after {report.warm_up_minutes} "
+        f"min to warm up; taker's fee {options['taker_fee_bps']} bps; funding {options['funding']} an hour; slippage "
+        f"{options['half_spread_bps']} bps + {options['impact_bps']} bps · √(order / minute's volume); a drawdown is "
+        + ("never cleared" if cleared is None else f"cleared after {cleared} min")
+    )
 
 
 def _changed(default: Model, given: Model, prefix: str = "") -> Iterator[tuple[str, object]]:

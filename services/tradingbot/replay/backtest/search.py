@@ -22,7 +22,7 @@ from tradingbot.domain.model import Model
 from tradingbot.domain.params import Params, merge_override
 from tradingbot.market_data.features import HOUR
 from tradingbot.replay.backtest import figures
-from tradingbot.replay.backtest.engine import Engine
+from tradingbot.replay.backtest.engine import Engine, Kernels
 from tradingbot.replay.backtest.lookahead import StrategyFor
 from tradingbot.replay.backtest.market import BacktestError, Candles, FloatArray
 from tradingbot.replay.backtest.options import BacktestOptions, Result
@@ -31,6 +31,8 @@ from tradingbot.replay.data.candles import between
 
 Values = Mapping[str, float | int | str]
 MOST_RUNS = 100_000
+LEAST_DECISIONS = 10
+"""Of a part that is tuned or tested on."""
 
 
 class Objective(StrEnum):
@@ -170,6 +172,8 @@ class Job:
     plan: Plan
     progress: Callable[[], None] = lambda: None
     """Called after each run."""
+    kernels: Kernels | None = None
+    """None: compiled."""
 
 
 def search(candles: Candles, job: Job, *, folds: int = 0) -> Search:
@@ -203,14 +207,20 @@ def walk_forward(candles: Candles, job: Job, *, folds: int) -> Iterator[Fold]:
     Raises:
         BacktestError: a part is too short.
     """
-    first, stop = int(candles.open_ms[0]), int(candles.open_ms[-1]) + candles.bar_ms
-    warm_ms = (HOUR + job.options.cycle_minutes) * MINUTE_MS
-    edges = [int(edge) for edge in np.linspace(first + warm_ms, stop, folds + 2)]
+    cycle_ms, warm_ms = job.options.cycle_minutes * MINUTE_MS, HOUR * MINUTE_MS
+    first = -(-(int(candles.open_ms[0]) + warm_ms) // cycle_ms)
+    stop = (int(candles.open_ms[-1]) + candles.bar_ms) // cycle_ms
+    if stop - first < LEAST_DECISIONS * (folds + 1):
+        raise BacktestError(
+            f"--folds {folds}: {folds + 1} parts of {max(stop - first, 0)} decisions are too short; "
+            f"each needs {LEAST_DECISIONS}"
+        )
+    edges = [int(edge) * cycle_ms for edge in np.linspace(first, stop, folds + 2)]
     parts = [between(candles, start_ms=start - warm_ms, end_ms=end) for start, end in pairwise(edges)]
     for k, (before, after) in enumerate(pairwise(parts)):
         tuned = _explore(before, job)
         best = max(tuned.trials, key=lambda each: each.score)
-        engine = Engine(after, job.options)
+        engine = Engine(after, job.options, kernels=job.kernels)
         tested = engine.run(job.strategy_for(after), merge_override(job.params, dict(best.values)))
         unchanged = engine.run(job.strategy_for(after), job.params)
         yield Fold(
@@ -290,7 +300,7 @@ def trial_of(result: Result, values: Values, objective: Objective) -> Trial:
 
 
 def _explore(candles: Candles, job: Job) -> _Explored:
-    done = _Explored(Engine(candles, job.options), job)
+    done = _Explored(Engine(candles, job.options, kernels=job.kernels), job)
     try:
         job.plan.explore(done.score)
     except ValidationError:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tradingbot.domain.params import Params, merge_override
-from tradingbot.replay.backtest.engine import Engine
+from tradingbot.replay.backtest.engine import Engine, Kernels
 from tradingbot.replay.backtest.lookahead import LookAhead, StrategyFor, check_lookahead
 from tradingbot.replay.backtest.options import BacktestOptions, Result
 from tradingbot.replay.backtest.report import Report, curves_beside, report_of
@@ -33,6 +33,8 @@ class Study:
     checks_lookahead: bool = False
     progress: Callable[[], None] = lambda: None
     """Called after each run of a search."""
+    kernels: Kernels | None = None
+    """None: compiled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,15 +63,22 @@ def conduct(study: Study) -> Findings:
             objective=study.objective,
             plan=study.plan,
             progress=study.progress,
+            kernels=study.kernels,
         )
         found = search(candles, job, folds=study.folds)
         params = merge_override(params, dict(found.best.values))
-    engine = Engine(candles, study.options)
+    engine = Engine(candles, study.options, kernels=study.kernels)
     result = engine.run(study.strategy_for(candles), params)
     beside = [] if study.strategy == BESIDE else [_equal_weights(engine, params)]
     looked = None
     if study.checks_lookahead:
-        looked = check_lookahead(candles, strategy_for=study.strategy_for, params=params, options=study.options)
+        looked = check_lookahead(
+            candles,
+            strategy_for=study.strategy_for,
+            params=params,
+            options=study.options,
+            kernels=study.kernels,
+        )
     return Findings(
         result=result,
         report=report_of(result, candles, gaps=study.loaded.gaps, files=study.loaded.files, others=beside),
