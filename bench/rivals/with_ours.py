@@ -10,6 +10,8 @@ funding. In both a drawdown never stops trading, which would make the rest of th
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 
@@ -17,7 +19,7 @@ import numpy as np
 from job import Job, Outcome, arguments, load, measure
 
 from tradingbot.domain.params import AiParams, ExecutionParams, Params, RiskParams
-from tradingbot.replay.backtest.engine import Engine
+from tradingbot.replay.backtest.engine import Engine, Kernels, compiled_kernels
 from tradingbot.replay.backtest.market import Candles
 from tradingbot.replay.backtest.options import BacktestOptions, Result
 
@@ -82,16 +84,41 @@ def main() -> None:
 
     def more(result: Result) -> dict[str, object]:
         read = sum(each.nbytes for each in (job.open, job.high, job.low, job.close, job.volume))
-        written = sum(each.nbytes for each in vars_of(result) if isinstance(each, np.ndarray))
-        return {"decisions": len(result.at_ms), "read_bytes": read, "written_bytes": written}
+        values = [getattr(result, each.name) for each in dataclasses.fields(result)]
+        return {
+            "decisions": len(result.at_ms),
+            "read_bytes": read,
+            "written_bytes": sum(each.nbytes for each in values if isinstance(each, np.ndarray)),
+            "stages_s": stages(lambda kernels: Engine(candles, options, kernels=kernels).run("baseline", params)),
+        }
 
     versions = {"numba": version("numba"), "numpy": np.__version__}
     measure(prepare, judge, repeats=given.repeats, versions=versions, more=more)
 
 
-def vars_of(result: Result) -> list[object]:
-    """The fields' values."""
-    return [getattr(result, name) for name in type(result).__dataclass_fields__]
+def stages(run: Callable[[Kernels], Result]) -> dict[str, float]:
+    """CPU seconds of each compiled part and of the rest, of the fastest of five runs."""
+    best: dict[str, float] = {}
+    for _ in range(5):
+        taken: dict[str, float] = {}
+        started = time.process_time()
+        run(_watched(compiled_kernels(), taken))
+        taken["rest"] = time.process_time() - started - sum(taken.values())
+        best = min(best or taken, taken, key=lambda each: sum(each.values()))
+    return best
+
+
+def _watched(kernels: Kernels, taken: dict[str, float]) -> Kernels:
+    def watch(name: str, kernel: Callable[..., None]) -> Callable[..., None]:
+        def timed(*given: object) -> None:
+            started = time.process_time()
+            kernel(*given)
+            taken[name] = taken.get(name, 0.0) + time.process_time() - started
+
+        return timed
+
+    parts = {name: watch(name, getattr(kernels, name)) for name in ("look", "tell", "simulate")}
+    return dataclasses.replace(kernels, **parts, propose={"baseline": watch("propose", kernels.propose["baseline"])})
 
 
 if __name__ == "__main__":
