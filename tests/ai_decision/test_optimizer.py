@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import hypothesis.strategies as st
@@ -222,3 +224,16 @@ def test_the_objective_is_return_less_risk_less_cost():
     by_hand = each.mu @ w - each.risk_aversion / 2 * w @ each.sigma @ w - 0.05 * each.cost[0] - 0.02 * each.cost[2]
 
     assert objective(each, weights) == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_the_optimizer_loads_numpy_and_clarabel_and_nothing_heavier():
+    told = subprocess.run(
+        [sys.executable, "-c", "import sys, tradingbot.ai_decision.regime; print(*sorted(sys.modules))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    loaded = {name.partition(".")[0] for name in told.stdout.split()}
+    assert {"numpy", "clarabel"} <= loaded
+    assert not {"scipy", "cvxpy", "numba", "pandas"} & loaded
