@@ -68,7 +68,7 @@ def apply(given: Any, *words: str) -> subprocess.CompletedProcess[str]:
     return kubectl("-n", NAMESPACE, "apply", "-f", "-", *words, given=given)
 
 
-@pytest.mark.parametrize("name", ["tradingbot", "testnet", "mainnet"])
+@pytest.mark.parametrize("name", ["tradingbot", "testnet", "mainnet", "language-model"])
 def test_an_example_is_accepted(name: str) -> None:
     """As it stands, and nothing in it is unknown."""
     answer = apply(example(name), "--dry-run=server")

@@ -16,7 +16,7 @@ from tradingbot_operator.rules import RULES as ALL_RULES
 from tradingbot_operator.spec import TradingBotSpec
 
 
-@pytest.mark.parametrize("name", ["tradingbot", "testnet", "mainnet"])
+@pytest.mark.parametrize("name", ["tradingbot", "testnet", "mainnet", "language-model"])
 def test_an_example_is_accepted_as_it_stands(name: str) -> None:
     """A reader who forbids unknown fields finds nothing to forbid."""
     assert parse(example(name), strict=True).name
