@@ -259,7 +259,7 @@ def test_the_terminal_says_what_must_not_be_overlooked(findings):
         "by coin",
         "Best Sharpe of 2 tries",
         "expect less",
-        "folds",
+        "tuned on one part",
     ):
         assert needed in text
 

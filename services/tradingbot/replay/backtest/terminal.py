@@ -39,7 +39,8 @@ def show(findings: Findings, console: Console | None = None) -> None:
     if findings.search is not None:
         console.print(_trials(findings.search))
         if findings.search.folds:
-            console.print(_folds(findings.search))
+            for line in _folds(findings.search):
+                console.print(line, highlight=False)
     for line in remarks(findings):
         console.print(f"[yellow]{line}[/yellow]")
 
@@ -102,7 +103,7 @@ def _performances(findings: Findings) -> Table:
 def _trials(search: Search) -> Table:
     names = list(search.best.values)
     table = Table(
-        *names,
+        *(name.partition(".")[2] for name in names),
         "return",
         "Sharpe",
         "max drawdown",
@@ -121,27 +122,15 @@ def _trials(search: Search) -> Table:
     return table
 
 
-def _folds(search: Search) -> Table:
-    table = Table(
-        "tested from",
-        "parameters",
-        f"{search.objective} before",
-        "after",
-        "return after",
-        "unchanged",
-        title="folds",
-        box=SIMPLE_HEAD,
-    )
+def _folds(search: Search) -> Iterator[str]:
+    yield "tuned on one part, tested on the next:"
     for each in search.folds:
-        table.add_row(
-            each.tested_from,
-            "  ".join(f"{name} {text(value)}" for name, value in each.values.items()),
-            number(each.score_before),
-            number(each.score_after),
-            f"{each.return_after:+.2%}",
-            f"{each.return_unchanged:+.2%}",
+        values = ", ".join(f"{name.partition('.')[2]} {text(value)}" for name, value in each.values.items())
+        yield (
+            f"  {each.tested_from[:10]}: {search.objective} {number(each.score_before)} before, "
+            f"{number(each.score_after)} after; return {each.return_after:+.2%}, "
+            f"unchanged {each.return_unchanged:+.2%} ({values})"
         )
-    return table
 
 
 def number(value: float | None) -> str:
