@@ -78,7 +78,8 @@ def test_the_table_says_where_prices_come_from_and_what_the_mode_is() -> None:
     board = board_of(*CHAIN, Stream.ORDERS, Stream.REPORTS, Stream.SNAPSHOT)
     shown = text_of(board, Facts(prices="synthetic", mode=Mode.HALT, mode_reason="drawdown", dry_run=True, speed=30))
 
-    for text in ("SYNTHETIC PRICES", "HALT", "drawdown", "DRY RUN", "30× speed", "BTC +5.0%", "10,000.00", "by baseline"):
+    said = ("SYNTHETIC PRICES", "HALT", "drawdown", "DRY RUN", "30× speed", "BTC +5.0%", "10,000.00", "by baseline")
+    for text in said:
         assert text in shown
 
 
