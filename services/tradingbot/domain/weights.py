@@ -35,16 +35,24 @@ def clip(weights: Vector, lows: Vector, highs: Vector) -> None:
         weights[i] = min(max(weights[i], lows[i]), highs[i])
 
 
-def bound(weights: Vector, caps: Vector) -> None:
-    """Bring each |w| under its own cap."""
+def bound(weights: Vector, caps: Vector) -> bool:
+    """Bring each |w| under its own cap; True when one was above."""
+    changed = False
     for i in range(len(weights)):
-        weights[i] = min(max(weights[i], -caps[i]), caps[i])
+        if weights[i] > caps[i] or weights[i] < -caps[i]:
+            weights[i] = caps[i] if weights[i] > 0.0 else -caps[i]
+            changed = True
+    return changed
 
 
-def forbid_shorts(weights: Vector) -> None:
-    """Bring each weight to zero at least."""
+def forbid_shorts(weights: Vector) -> bool:
+    """Bring each weight to zero at least; True when one was below."""
+    changed = False
     for i in range(len(weights)):
-        weights[i] = max(weights[i], 0.0)
+        if weights[i] < 0.0:
+            weights[i] = 0.0
+            changed = True
+    return changed
 
 
 def scale(weights: Vector, factor: float) -> None:

@@ -131,11 +131,10 @@ def cut(weights: Vector, now: Vector, limits: Limits, scratch: Scratch, *, reduc
     before, why = scratch.before, scratch.why
     for i in range(len(weights)):
         before[i] = weights[i]
-    if not limits.allow_short:
-        forbid_shorts(weights)
+    if not limits.allow_short and forbid_shorts(weights):
         mark(why, SHORT, weights, before)
-    bound(weights, limits.caps)
-    mark(why, CAP, weights, before)
+    if bound(weights, limits.caps):
+        mark(why, CAP, weights, before)
     if reduces:
         reduce_only(weights, now)
         mark(why, REDUCE_ONLY, weights, before)

@@ -13,8 +13,10 @@ from tradingbot.market_data.features import HOUR, annualised, has_move, simple_r
 from tradingbot.paper.prices.path import path_px
 from tradingbot.replay.backtest.shapes import Facts, FloatArray, IntArray
 
-BLOCK = 64
-"""Minutes whose sums are built side by side: 512 bytes, which stay in the nearest cache."""
+BLOCK = 128
+"""Minutes whose sums are built side by side: 1 kB, which stays in the nearest cache."""
+AT_ONCE = 4
+"""Squares added to a sum each time that it is read and written; divides the hour."""
 
 
 def look(opening: FloatArray, close: FloatArray, seen: FloatArray, px: FloatArray) -> None:
@@ -67,10 +69,10 @@ def volatilities(px: FloatArray, sums: Sums) -> None:
         stop = min(start + BLOCK, count)
         block = vols[start:stop]
         block[:] = 0.0
-        for k in range(HOUR):
-            added = squares[start - HOUR + 1 + k : stop - HOUR + 1 + k]
+        for k in range(start - HOUR + 1, start + 1, AT_ONCE):
+            one, two, three, four = squares[k:], squares[k + 1 :], squares[k + 2 :], squares[k + 3 :]
             for j in range(len(block)):
-                block[j] += added[j]
+                block[j] = (((block[j] + one[j]) + two[j]) + three[j]) + four[j]
         for i in range(start, stop):
             vols[i] = annualised(vols[i], known[i] - known[i - HOUR]) if px[i] > 0.0 else math.nan
 
