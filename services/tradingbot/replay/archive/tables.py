@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from tradingbot.bus.names import PAYLOAD_FIELD
@@ -78,13 +76,16 @@ def sync_folder(folder: Path) -> None:
 
 def read_table(paths: Sequence[Path]) -> pa.Table:
     """All rows of parts, in the order given."""
-    return pa.concat_tables([pq.read_table(path, schema=SCHEMA) for path in paths])
+    return pa.concat_tables([_whole(path) for path in paths])
 
 
 def read(
     paths: Sequence[Path], *, cycles: tuple[str, str] | None = None, ids: Collection[str] | None = None
 ) -> Iterator[RawEntry]:
     """The entries of parts in the order given: of the cycles from one to another, or with these ids."""
+    import pyarrow.compute as pc  # noqa: PLC0415 - a recorder never reads, and goes without the memory
+    import pyarrow.dataset as ds  # noqa: PLC0415
+
     chosen = None
     if cycles is not None:
         chosen = (ds.field("cycle_id") >= cycles[0]) & (ds.field("cycle_id") <= cycles[1])
@@ -95,6 +96,11 @@ def read(
         for batch in ds.dataset(path, schema=SCHEMA, format="parquet").to_batches(filter=chosen):
             for row in batch.to_pylist():
                 yield _entry(row)
+
+
+def _whole(path: Path) -> pa.Table:
+    with pq.ParquetFile(path) as file:
+        return file.read()
 
 
 def _entry(row: Mapping[str, Any]) -> RawEntry:
