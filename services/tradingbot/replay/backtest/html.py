@@ -11,7 +11,7 @@ import numpy as np
 from tradingbot.domain.model import Model
 from tradingbot.domain.params import Params
 from tradingbot.replay.backtest import figures, plots
-from tradingbot.replay.backtest.limits import limits_of
+from tradingbot.replay.backtest.limits import funding_words, limits_of
 from tradingbot.replay.backtest.market import FloatArray, IntArray
 from tradingbot.replay.backtest.plots import Line, Mark, Text, shown
 from tradingbot.replay.backtest.report import Performance, Report, to_cents
@@ -181,7 +181,7 @@ def _coins(report: Report) -> str:
         for each in report.coins
     ]
     total = ("All coins", _toned(report.costs.net), "", "", "", usd(report.activity.traded_usd), "")
-    heads = ("By coin, costs taken off", "earned, USD", "", "mean weight", "largest", "traded", "minutes that gained")
+    heads = ("By coin, costs taken off", "earned, USD", "", "mean weight", "largest", "traded", "decisions that gained")
     return _table(heads, [*rows, total], last="sum")
 
 
@@ -288,7 +288,7 @@ def _search(search: Search) -> str:
     heads = (*(escape(name) for name in names), "return", "Sharpe", "Calmar", "max drawdown", "turnover")
     skill = "cannot be told" if search.deflated_sharpe is None else shown(search.deflated_sharpe, "%")
     return (
-        f"<h2>The search</h2><p>{escape(search.method)}, {len(search.trials)} tries for the best "
+        f"<h2>The search</h2><p>{len(search.trials)} tries ({escape(search.method)}) for the best "
         f"{search.objective}; the run above uses the first line. The best of so many tries without any skill is "
         f"expected to show a Sharpe ratio of {search.luckiest_sharpe:.2f}. Probability that the best one here is more "
         f"than luck (deflated Sharpe ratio): <strong>{skill}</strong>.</p>"
@@ -301,8 +301,8 @@ def _folds(search: Search) -> str:
         return ""
     rows = [
         (
-            f"{_day(each.tested_from)} to {_day(each.tested_to)}",
-            escape(", ".join(f"{name} {_value(value)}" for name, value in each.values.items())),
+            f"{each.tested_from[:10]} to {each.tested_to[:10]}",
+            escape(", ".join(f"{name.partition('.')[2]} {_value(value)}" for name, value in each.values.items())),
             ratio(each.score_before),
             ratio(each.score_after),
             _signed(each.return_before),
@@ -352,8 +352,8 @@ def _market(report: Report) -> str:
     cleared, minutes = options["clear_after_minutes"], options["cycle_minutes"]
     return (
         f"{usd(report.start_equity_usd)} at the start; a decision every {minutes} min, after {report.warm_up_minutes} "
-        f"min to warm up; taker's fee {options['taker_fee_bps']} bps; funding {options['funding']} an hour; slippage "
-        f"{options['half_spread_bps']} bps + {options['impact_bps']} bps · √(order / minute's volume); a drawdown is "
+        f"min to warm up; taker's fee {options['taker_fee_bps']} bps; funding {funding_words(options['funding'])}; "
+        f"slippage {options['half_spread_bps']} bps + {options['impact_bps']} bps · √(order / minute's volume); a drawdown is "
         + ("never cleared" if cleared is None else f"cleared after {cleared} min")
     )
 

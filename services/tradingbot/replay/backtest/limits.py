@@ -32,8 +32,8 @@ def limits_of(findings: Findings) -> Iterator[str]:
         "No order rests, none is missed in a queue, and nobody reacts to us."
     )
     yield (
-        f"Funding is {options['funding']} of a position's value an hour for every coin, and fees are "
-        f"{options['taker_fee_bps']} bps; the venue's own change."
+        f"Funding is taken as {funding_words(options['funding'])} of a position's value and fees as "
+        f"{options['taker_fee_bps']} bps of what is traded; the venue's own change."
     )
     yield (
         "Left out: the breaker's health class (stale prices, failed reconciliation), the venue's rate limits and "
@@ -51,6 +51,11 @@ def limits_of(findings: Findings) -> Iterator[str]:
     else:
         yield f"LOOK-AHEAD: {findings.lookahead.leaks[0]}. Nothing on this page counts."
     yield "Coins that are traded today are those that survived. What happened once need not happen again."
+
+
+def funding_words(rate: object) -> str:
+    """What a long pays."""
+    return f"{rate * 10_000:g} bps an hour" if isinstance(rate, float) else str(rate)
 
 
 def _short(days: float, sharpe: float | None, error: float | None) -> str:

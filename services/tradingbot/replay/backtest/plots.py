@@ -113,10 +113,11 @@ def stack(text: Text, at_ms: IntArray, parts: Sequence[tuple[str, FloatArray]], 
 def bars(text: Text, at_ms: Sequence[int], values: Sequence[float], *, tall: int = 160) -> str:
     """One bar a period from 0 up or down; ``at_ms`` are the periods' starts."""
     step = at_ms[1] - at_ms[0] if len(at_ms) > 1 else 86_400_000
-    span = (at_ms[0], at_ms[-1] + step)
+    room = max(step, (at_ms[-1] - at_ms[0]) // 12)  # on the left, for the labels
+    span = (at_ms[0] - room, at_ms[-1] + step)
     scale = _Scale(min(0.0, *values), max(1e-9, *values))
     body, zero = [_grid(scale)], scale.y(0.0)
-    wide = _UNIT / len(values)
+    wide = _UNIT * step / (span[1] - span[0])
     for start, value in zip(at_ms, values, strict=True):
         y = scale.y(value)
         body.append(
@@ -150,7 +151,7 @@ def shown(value: float, unit: str) -> str:
     elif unit == "USD":
         text = f"{value:,.{_decimals(value)}f}"
     else:
-        text = f"{value:.2f}"
+        text = f"{value:.3g}"
     return text.replace("-", "−")
 
 
@@ -162,7 +163,7 @@ class _Scale:
         self._low, self._high = low - reach * 0.04, high + reach * 0.04
         rough = reach / 4
         size = 10.0 ** math.floor(math.log10(rough))
-        step = next(size * k for k in (1, 2, 2.5, 5, 10) if size * k >= rough)
+        step = next(size * k for k in (1, 2, 5, 10) if size * k >= rough)
         first = math.ceil(self._low / step)
         self.ticks = [k * step for k in range(first, math.floor(self._high / step) + 1)]
 

@@ -33,7 +33,7 @@ def rivals_of(candles: Candles, *, at_ms: IntArray, start_usd: float, exposure: 
     for name, columns in held:
         whole = bought_and_held(px[:, columns], start_usd=start_usd)
         yield Rival(name=name, equity=whole, whole=True)
-        yield Rival(name=f"{name}, {exposure:.1%} of equity", equity=with_part(whole, exposure=exposure))
+        yield Rival(name=f"{name}, {exposure * 100:.1f} % of equity", equity=with_part(whole, exposure=exposure))
 
 
 def prices_at(candles: Candles, at_ms: IntArray) -> FloatArray:
