@@ -24,6 +24,9 @@ from tradingbot.domain.messages import TargetPortfolio
 from tradingbot.domain.params import AiParams, Params
 from tradingbot.replay.archive.archive import Archive
 from tradingbot.replay.archive.recorder import RECORDED
+from tradingbot.replay.rerun.account import Costs
+from tradingbot.replay.rerun.change import Change
+from tradingbot.replay.rerun.path import play
 from tradingbot.replay.rerun.rerun import rerun
 from tradingbot.replay.rerun.tape import load
 from tradingbot.replay.rerun.verdicts import Found, Step
@@ -111,3 +114,5 @@ async def test_a_loop_replays_to_the_last_bit_although_its_recorder_was_killed(
     assert made == {"llm", "baseline_fallback", "regime", "baseline"}
     assert len({each.data.inputs.params for each in tape.targets.values()}) == 2
     assert await bot.redis.exists(Key.ARCHIVE_POSITION)
+    played = play(tape, Change(), Costs(fee_bps=4.5, slippage_bps=1.0, measured_usd=0.0))
+    assert (played.decisions, played.skipped) == (len(tape.plans), 0), "a model's recorded answers decide here too"
