@@ -353,8 +353,8 @@ def _market(report: Report) -> str:
     return (
         f"{usd(report.start_equity_usd)} at the start; a decision every {minutes} min, after {report.warm_up_minutes} "
         f"min to warm up; taker's fee {options['taker_fee_bps']} bps; funding {funding_words(options['funding'])}; "
-        f"slippage {options['half_spread_bps']} bps + {options['impact_bps']} bps · √(order / minute's volume); a drawdown is "
-        + ("never cleared" if cleared is None else f"cleared after {cleared} min")
+        f"slippage {options['half_spread_bps']} bps + {options['impact_bps']} bps · √(order / minute's volume); "
+        "a drawdown is " + ("never cleared" if cleared is None else f"cleared after {cleared} min")
     )
 
 
