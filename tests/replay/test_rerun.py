@@ -97,29 +97,30 @@ def test_a_step_that_was_changed_is_found_and_its_first_field_named(
     assert found[0].recorded != found[0].recomputed
 
 
+INPUTS = [
+    (Stream.SNAPSHOT, {Step.DECISION, Step.APPROVAL}, "snapshot"),
+    (Stream.FEATURES, {Step.DECISION}, "features"),
+    (Stream.TARGET, {Step.APPROVAL}, "target"),
+    (Stream.APPROVED, {Step.PLAN}, "approval"),
+]
+
+
 @pytest.mark.parametrize(
-    ("stream", "steps", "why"),
-    [
-        (Stream.SNAPSHOT, {Step.DECISION, Step.APPROVAL}, "snapshot"),
-        (Stream.FEATURES, {Step.DECISION}, "features"),
-        (Stream.TARGET, {Step.APPROVAL}, "target"),
-        (Stream.APPROVED, {Step.PLAN}, "approval"),
-        (Stream.AUDIT, {Step.DECISION, Step.APPROVAL, Step.PLAN}, "audit record"),
-    ],
+    ("stream", "steps", "why"), [*INPUTS, (Stream.AUDIT, {Step.DECISION, Step.APPROVAL, Step.PLAN}, "audit record")]
 )
-@pytest.mark.parametrize("tampered", [False, True])
-def test_a_step_whose_input_is_missing_or_another_is_never_called_equal(
-    stream: Stream, steps: set[Step], why: str, tampered: bool
-) -> None:
-    if tampered and stream is Stream.AUDIT:
-        pytest.skip("nothing names an audit record by its digest")
-    again = rerun(load(Without(stream, tampered=tampered)))
+def test_a_step_whose_input_is_missing_is_never_called_equal(stream: Stream, steps: set[Step], why: str) -> None:
+    again = rerun(load(Without(stream)))
     assert again.of(Found.DIFFERS) == ()
-    for step in steps:
-        assert not [each for each in again.of(Found.EQUAL) if each.step is step]
-    unchecked = [each for each in again.of(Found.UNCHECKED) if each.step in steps]
-    assert any(why in each.why for each in unchecked)
-    assert any("digest" in each.why for each in unchecked) == tampered
+    assert not [each for each in again.of(Found.EQUAL) if each.step in steps]
+    assert any(why in each.why for each in again.of(Found.UNCHECKED) if each.step in steps)
+
+
+@pytest.mark.parametrize(("stream", "steps", "why"), INPUTS)
+def test_a_step_whose_input_is_another_is_never_called_equal(stream: Stream, steps: set[Step], why: str) -> None:
+    again = rerun(load(Without(stream, tampered=True)))
+    assert not [each for each in again.of(Found.EQUAL) if each.step in steps]
+    unchecked = [each.why for each in again.of(Found.UNCHECKED) if each.step in steps]
+    assert any(why in each and "its digest differs" in each for each in unchecked)
 
 
 def test_a_record_that_begins_in_the_middle_says_what_it_cannot_check() -> None:
