@@ -84,6 +84,8 @@ def test_what_prices_brought_is_what_the_positions_would_have_earned_at_mid_pric
 def test_months_compound_and_add_up_to_the_whole(findings):
     months = findings.report.months
     assert [each.month for each in months] == ["2026-02", "2026-03"]
+    march = int(np.searchsorted(findings.result.at_ms, MONTH_END_MS + 12 * 3_600_000))
+    assert months[0].pnl_usd == float(findings.result.equity[march]) - 10_000.0
     assert np.prod([1 + each.total_return for each in months]) == pytest.approx(
         1 + findings.report.performance.total_return
     )

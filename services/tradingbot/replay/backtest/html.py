@@ -110,16 +110,17 @@ def _money(findings: Findings) -> str:
     )
     fall, risk = report.performance.drawdown, report.params.risk
     below = figures.underwater(result.equity)
-    marks = [("REDUCE_ONLY", risk.drawdown_reduce_only), ("HALT", risk.drawdown_halt)]
+    limits = [("REDUCE_ONLY", risk.drawdown_reduce_only), ("HALT", risk.drawdown_halt)]
+    marks = [Mark(name=name, value=-limit) for name, limit in limits if limit <= 1.5 * fall.depth]
     underwater = plots.lines(
         Text(
             title="Underwater",
-            note=f"Below the highest equity so far: {shown(fall.depth, '%')} at most, {fall.days:.1f} days. "
-            "The dashed lines are where the breaker acts.",
+            note=f"Below the highest equity so far: {shown(fall.depth, '%')} at most, {fall.days:.1f} days."
+            + (" The breaker acts at the dashed lines." if marks else ""),
             told=f"The deepest fall was {shown(fall.depth, '%')}, from {fall.peak_at} to {fall.bottom_at}.",
         ),
         [Line(name="Underwater", at_ms=result.at_ms, values=below, kind="fall")],
-        marks=[Mark(name=name, value=-limit) for name, limit in marks if limit <= 1.5 * fall.depth],
+        marks=marks,
         fills=True,
         tall=160,
     )
