@@ -202,11 +202,13 @@ def act(d: int, run: Run, wanted: FloatArray, confidence: float) -> None:
     if mode == HALT:
         if rules.limit.flattens:
             flatten(d, run)
+            out.one[TURNOVER, d] /= equity
         return
     gate(count, held, rules.limit, work, reduces=mode == REDUCE_ONLY)
     for k in range(count):
         out.many[APPROVED, d, work.ints[INDEX, k]] = work.floats[WEIGHT, k]
     trade(d, count, plan(d, count, run), run)
+    out.one[TURNOVER, d] /= equity
 
 
 def gather(wanted: FloatArray, present: FloatArray, run: Run) -> tuple[int, int]:
@@ -345,8 +347,9 @@ def fill(d: int, order: Order, run: Run) -> None:
     out.count[ORDERS, d] += 1
     qty = size / coins.lots_per_coin[n]
     signed = qty if lots > 0 else -qty
-    px = mid * (1.0 + worse_bps / 10_000.0) if lots > 0 else mid * (1.0 - worse_bps / 10_000.0)
-    fee = qty * px * trading.fee_bps / 10_000.0
+    worse = worse_bps / 10_000.0
+    px = mid * (1.0 + worse) if lots > 0 else mid * (1.0 - worse)
+    fee = qty * px * trading.fee_rate
     account.lots[n] += size if lots > 0 else -size
     account.by_coin[QTY, n] = account.lots[n] / coins.lots_per_coin[n]
     account.by_coin[PAID, n] -= signed * px + fee
@@ -354,7 +357,7 @@ def fill(d: int, order: Order, run: Run) -> None:
     out.one[FEES_USD, d] += fee
     out.one[SLIPPAGE_USD, d] += signed * (px - mid)
     out.many[TRADED_USD, d, n] += qty * px
-    out.one[TURNOVER, d] += qty * px / out.one[EQUITY, d]
+    out.one[TURNOVER, d] += qty * px
 
 
 def slippage_bps(participation: float, half_spread_bps: float, impact_bps: float) -> float:

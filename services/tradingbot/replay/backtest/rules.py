@@ -68,7 +68,7 @@ def _trading(params: Params, options: BacktestOptions) -> Trading:
         px_guard_bps=float(execution.px_guard_bps),
         flatten_guard_bps=float(execution.flatten_guard_bps),
         max_orders_per_min=execution.max_orders_per_min,
-        fee_bps=options.taker_fee_bps * (1.0 - share) + options.maker_fee_bps * share,
+        fee_rate=(options.taker_fee_bps * (1.0 - share) + options.maker_fee_bps * share) / 10_000.0,
         half_spread_bps=float(options.half_spread_bps),
         impact_bps=float(options.impact_bps),
     )

@@ -92,7 +92,8 @@ class Trading(NamedTuple):
     px_guard_bps: float
     flatten_guard_bps: float
     max_orders_per_min: int
-    fee_bps: float
+    fee_rate: float
+    """Of what is traded."""
     half_spread_bps: float
     impact_bps: float
 
