@@ -3,8 +3,9 @@
 What is the same as live, to the last bit given the same prices and account: features, the three deterministic
 strategies, stabilizer, risk gate, whole lots, band and slices. What is modelled: fills (each slice at the price's path
 within its minute, worse by half the spread and the impact of its size), the loss class of the breaker with one reading
-a decision, funding at each full hour. What is not: the health class of the breaker, rate limits of the venue, resting
-orders, liquidation, books (``books`` in live features make slices smaller and guards wider when liquidity is poor).
+a decision, funding at each full hour, orders a minute. What is not: the health class of the breaker, resting and
+replaced orders, ticks, liquidation, and books (candles hold none; live a thin book holds back part of an increase).
+Prices are seen as the last bar's close; live they are the newest mid, a second or two older than the minute.
 """
 
 from __future__ import annotations
