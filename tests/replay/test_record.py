@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -122,10 +123,9 @@ def test_parts_that_a_merged_one_covers_never_count(sizes: list[int], data: st.D
 
 
 def record_process(server: Server, folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tradingbot", "record", "--to", str(folder), "--redis-url"]
-    return subprocess.Popen(
-        [*command, server.url.get_secret_value(), *arguments], cwd=folder.parent, stderr=subprocess.PIPE
-    )
+    command = [sys.executable, "-m", "tradingbot", "record", "--to", str(folder), *arguments]
+    environ = {**os.environ, "REDIS_URL": server.url.get_secret_value()}
+    return subprocess.Popen(command, cwd=folder.parent, env=environ, stderr=subprocess.PIPE)
 
 
 async def until_recorded(redis: Redis, folder: Path, stream: str, process: subprocess.Popen[bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -48,9 +49,8 @@ async def bot(durable_server: Server, model_server: ModelServer) -> AsyncIterato
 
 def recorder(bot: Ensemble, folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tradingbot", "record", "--to", str(folder), *arguments]
-    return subprocess.Popen(
-        [*command, "--redis-url", bot.server.url.get_secret_value()], cwd=folder.parent, stderr=subprocess.DEVNULL
-    )
+    environ = {**os.environ, "REDIS_URL": bot.server.url.get_secret_value()}
+    return subprocess.Popen(command, cwd=folder.parent, env=environ, stderr=subprocess.DEVNULL)
 
 
 @contextlib.asynccontextmanager

@@ -33,9 +33,6 @@ def record(
     every_s: Annotated[
         float, typer.Option("--every", min=0.1, help="Real seconds between two files of a stream.")
     ] = 60.0,
-    redis_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="The bus, when the bot does not run here. Default: REDIS_URL.")
-    ] = None,
     data_dir: DataDir = None,
     env_file: EnvFile = None,
 ) -> None:
@@ -48,8 +45,6 @@ def record(
         tradingbot record --to archive/
     """
     given = read_environment(find_env_file(env_file), os.environ)
-    if redis_url is not None:
-        given["REDIS_URL"] = redis_url
     with suppress(OSError):
         os.nice(_NICE)
     access = find_bot(data_dir=data_dir, given=given)
