@@ -205,6 +205,12 @@ def test_a_models_endpoint_is_found_where_its_address_says(endpoint, target, por
     assert not reaches(llm, pods(llm)["ai-decision"], METADATA, port)
 
 
+def test_an_ipv6_endpoint_opens_the_way_to_it_and_not_to_its_own_namespace():
+    llm = with_strategy(strategy="llm", endpoint="https://[2001:db8::1]:8443/v1")
+    assert not reaches(llm, pods(llm)["ai-decision"], {"namespace": "bots", "labels": {"app": "model"}}, 8443)
+    assert "2001:db8::1/128" in str(of_kind(llm, "NetworkPolicy"))
+
+
 def test_a_model_in_a_private_network_is_reached_by_what_the_chart_opens_and_by_nobody_else():
     opened = {"to": [{"ipBlock": {"cidr": "10.20.0.0/16"}}], "ports": [{"protocol": "TCP", "port": 443}]}
     settings = parse_settings({**SETTINGS.model_dump(by_alias=True), "modelEgress": [opened]})

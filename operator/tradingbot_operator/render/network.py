@@ -87,16 +87,21 @@ def _to_url(bot: Bot, url: str) -> EgressRule:
     parts = urlsplit(url)
     host = parts.hostname or ""
     port = parts.port or (_HTTPS if parts.scheme == "https" else 80)
-    labels = host.split(".")
-    if len(labels) == 1 or labels[2:3] == ["svc"]:
-        # The port that counts is the pod's, which only the Service knows.
-        namespace = bot.namespace if len(labels) == 1 else labels[1]
-        return {"to": [{"namespaceSelector": {"matchLabels": {NAMESPACE_NAME: namespace}}}]}
     try:
+        # First of all: an IPv6 address has no dots, as a Service's name.
         address = ipaddress.ip_address(host)
     except ValueError:
-        return internet(port)
+        return _to_name(bot, host, port)
     return {"to": [{"ipBlock": {"cidr": str(ipaddress.ip_network(address))}}], "ports": [_tcp(port)]}
+
+
+def _to_name(bot: Bot, host: str, port: int) -> EgressRule:
+    labels = host.split(".")
+    if len(labels) > 1 and labels[2:3] != ["svc"]:
+        return internet(port)
+    # The port that counts is the pod's, which only the Service knows.
+    namespace = bot.namespace if len(labels) == 1 else labels[1]
+    return {"to": [{"namespaceSelector": {"matchLabels": {NAMESPACE_NAME: namespace}}}]}
 
 
 def _redis_ingress(bot: Bot, context: Context) -> Rule:
