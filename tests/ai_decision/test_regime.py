@@ -341,3 +341,12 @@ async def test_minutes_are_read_from_the_stream_oldest_first_and_once(scene):
     assert everything == [T0 + 60_000 * step for step in range(130)]
     assert latest == everything[-2:]
     assert len(everything) <= WINDOW
+
+
+async def test_a_minute_that_cannot_be_read_hides_none_before_it(scene):
+    for step in range(10):
+        await scene.say(Stream.FEATURES, features(at_ms=T0 + 60_000 * step))
+        if step == 7:
+            await scene.redis.xadd(Stream.FEATURES, {"v": "nonsense"})
+
+    assert len(await minutes_on_stream(scene.redis)(0)) == 10

@@ -33,9 +33,10 @@ def minutes_on_stream(redis: Redis) -> Minutes:
             with bus_errors():
                 rows: Any = await redis.xrevrange(Stream.FEATURES, max=before, count=size)
             page = [_snapshot(reader.parse(entry_id, fields)) for entry_id, fields in rows]
-            new = [each for each in page if each is not None and to_ms(each.asof_minute) > moment_ms]
+            readable = [each for each in page if each is not None]
+            new = [each for each in readable if to_ms(each.asof_minute) > moment_ms]
             found += new
-            if len(new) < size:
+            if len(rows) < size or len(new) < len(readable):
                 break
             before, size = f"({rows[-1][0]}", PAGE
         return found[::-1]
