@@ -41,12 +41,15 @@ async def test_the_function_and_its_twin_agree_and_never_overspend(
 ) -> None:
     name = f"b{next(counter)}"
     twin = TokenBucket(capacity=capacity, refill_per_s=refill, tokens=capacity, at_ms=NOW_MS)
-    now_ms, latest_ms, spent = NOW_MS, NOW_MS, 0.0
+    now_ms, latest_ms, begun_ms, spent = NOW_MS, NOW_MS, None, 0.0
     await any_redis.set(lease_key("s"), "1")
     for index, (passed_ms, amount, reserve) in enumerate(steps):
-        now_ms += passed_ms if index else 0  # a bucket begins full, at its first take
+        now_ms += passed_ms if index else 0
         latest_ms = max(latest_ms, now_ms)
+        if begun_ms is None:  # a bucket begins full, at its first take that succeeds
+            twin.at_ms = now_ms
         wait_ms = twin.take(amount, now_ms=now_ms, reserve=reserve)
+        begun_ms = now_ms if begun_ms is None and not wait_ms else begun_ms
         if index % 2:
             args = [str(now_ms), repr(amount), repr(capacity), repr(refill), repr(reserve)]
             found_ms, tokens = await library.call(any_redis, library.TAKE, [bucket_key(name)], args)
@@ -57,7 +60,7 @@ async def test_the_function_and_its_twin_agree_and_never_overspend(
             step = Commit(commit_id=f"c{next(counter)}", service="s", lease_token=1, now_ms=now_ms, takes=[take])
             assert ((await commit(any_redis, step)).verdict is Verdict.DONE) == (wait_ms == 0)
         spent += 0 if wait_ms else amount
-        assert spent <= capacity + (latest_ms - NOW_MS) / 1000 * refill + 1e-6
+        assert spent <= capacity + (latest_ms - (begun_ms or now_ms)) / 1000 * refill + 1e-6
         assert twin.level(now_ms) >= (reserve if wait_ms == 0 else 0)
 
 
