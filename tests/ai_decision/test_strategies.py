@@ -218,7 +218,7 @@ async def test_a_plugin_that_blocks_its_thread_holds_back_nothing_but_itself(sce
     assert [each.used for each in await scene.targets()] == ["baseline_fallback"] * 2
 
 
-async def test_a_process_that_is_told_to_stop_does_not_wait_for_its_strategy(scene, install):
+async def test_a_process_that_is_told_to_stop_leaves_the_cycle_to_the_next_one(scene, install):
     install("slow", odd("blocked.set(); await asyncio.sleep(3600)"))
     scene.environ |= {"AI_STRATEGY": "plugin:slow", "DECISION_BUDGET_S": "50"}
     async with scene.running("ai_decision", run):
@@ -230,9 +230,16 @@ async def test_a_process_that_is_told_to_stop_does_not_wait_for_its_strategy(sce
 
         await scene.until(asked)
 
-    (record,) = await scene.audits()
-    assert "told to stop" in record.details["error"]
-    assert len(await scene.targets()) == 1
+    assert await scene.targets() == [], "a stop is no reason for the baseline to trade"
+    scene.environ |= {"AI_STRATEGY": "equal"}
+    async with scene.running("ai_decision", run):
+
+        async def decided() -> bool:
+            return bool(await scene.targets())
+
+        await scene.until(decided)
+    (target,) = await scene.targets()
+    assert target.used == "equal"
 
 
 async def test_what_a_plugin_left_running_is_cancelled_when_the_process_ends(scene, install):

@@ -20,16 +20,15 @@ async def ask(strategy: Strategy, view: View, *, within_s: float, stop: asyncio.
 
     Raises:
         StrategyFailed: there is none, for whatever reason; its cause is the strategy's own error.
+        Stopped: the process was told to stop meanwhile; the next one may still decide this cycle.
     """
     limit = asyncio.timeout(within_s)
     try:
         async with limit:
             proposal = await unless_stopped(stop, strategy.propose(view))
         validate(proposal, view)
-    except StrategyFailed:
+    except (StrategyFailed, Stopped):
         raise
-    except Stopped:
-        raise StrategyFailed("the process was told to stop while the strategy worked") from None
     except Exception as error:
         if isinstance(error, TimeoutError) and limit.expired():
             raise StrategyFailed(f"no answer within {within_s:.1f} s") from None

@@ -151,8 +151,8 @@ class Consumer(Generic[DataT]):
                 return None
             try:
                 outcome = await self._decide(entry)
-            except (BusError, Unknown):
-                raise
+            except (BusError, Unknown, Stopped):
+                raise  # the entry stays pending, for the next process or the next try
             except (RedisConnectionError, RedisTimeoutError) as error:
                 raise BusUnavailable(f"Redis does not answer: {error}") from error
             except Permanent as error:
