@@ -21,7 +21,7 @@ class Stream:
     """A venue's WebSocket that sends books when the test says so."""
 
     w: World
-    url: str = ""
+    has: tuple[str, ...] = COINS
     connections: list[ServerConnection] = field(default_factory=list)
     subscribed: int = 0
 
@@ -29,7 +29,9 @@ class Stream:
         self.connections.append(connection)
         async for text in connection:
             request = json.loads(text)
-            if request["method"] == "subscribe":
+            if request["method"] == "subscribe" and request["subscription"]["coin"] not in self.has:
+                await connection.close()  # as the venue does, without a word
+            elif request["method"] == "subscribe":
                 await connection.send(json.dumps({"channel": "subscriptionResponse", "data": request}))
                 self.subscribed += 1
 
@@ -60,12 +62,12 @@ class Stream:
 
 
 @asynccontextmanager
-async def streaming(redis: Redis, server: Server) -> AsyncIterator[Stream]:
+async def streaming(redis: Redis, server: Server, **environ: str) -> AsyncIterator[Stream]:
     async with world(redis, server) as w:
         stream = Stream(w)
         async with serve(stream, "127.0.0.1", 0) as listener:
             port = listener.sockets[0].getsockname()[1]
-            async with w.service(HL_WS_URL=f"ws://127.0.0.1:{port}"):
+            async with w.service(HL_WS_URL=f"ws://127.0.0.1:{port}", **environ):
                 await w.until_told(1)
                 await stream.listening(1)
                 yield stream
@@ -128,3 +130,12 @@ async def test_a_silent_stream_leaves_the_features_absent_when_questions_fail_to
         snapshot = (await stream.w.snapshots())[-1]
         assert snapshot.mid_px.keys() == set(COINS)
         assert (snapshot.spread_bps, snapshot.books) == (None, {})
+
+
+async def test_a_coin_that_the_venue_does_not_have_costs_the_others_no_book(
+    valkey: Redis, valkey_server: Server
+) -> None:
+    async with streaming(valkey, valkey_server, UNIVERSE="BTC,NONE,ETH") as stream:
+        assert (await stream.minute(1))["no_book"] == []
+        assert len(stream.connections) == 1
+        assert (await stream.w.snapshots())[-1].missing == ("NONE",)

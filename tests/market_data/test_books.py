@@ -63,6 +63,13 @@ def test_a_book_half_as_deep_as_usual_scores_one_half() -> None:
     assert book_features(facts).liquidity_score == pytest.approx(0.5)
 
 
+def test_a_book_that_never_has_anything_near_the_mid_scores_nothing() -> None:
+    facts = after(100, of=book([(900, 5)], [(1100, 5)])).facts("BTC", now_ms=T + 99_000)
+    assert facts is not None
+    assert book_features(facts).liquidity_score == 0.0
+    assert book_features(facts).book_imbalance is None
+
+
 def test_intensity_is_how_often_the_depth_was_renewed_in_a_minute() -> None:
     books, now_ms = after(61), T + 61_000
     still = books.facts("BTC", now_ms=T + 60_000)

@@ -46,6 +46,11 @@ class Feed:
         self._mids: dict[str, Mid] = {}
         self._crossed: set[str] = set()
 
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The coins that a mid was ever told of."""
+        return tuple(symbol for symbol in self._universe if symbol in self._mids)
+
     def put(self, mids: Mapping[str, Decimal], *, at_ms: int) -> dict[str, Mid]:
         """Take an answer to allMids; returns the coins of the universe that it holds with a usable price."""
         taken = {

@@ -23,7 +23,8 @@ class BookFeatures:
     book_imbalance: float | None
     """(bids − asks) / (bids + asks) within the band, in USD: −1 only asks, 1 only bids."""
     liquidity_score: float | None
-    """The thinner side's depth over its usual one, the last hour's median, 1 at most: 0 nothing is there, 1 as ever."""
+    """The thinner side's depth over its usual one, the last hour's median, 1 at most: 0 nothing is there, 1 as ever.
+    A coin that never has anything within the band scores 0; else it is compared with itself alone."""
     liq_intensity: float | None
     """How many times the depth within the band was renewed in the last minute: what was added, taken or withdrawn,
     in USD, over the depth."""
@@ -34,10 +35,11 @@ def book_features(facts: BookFacts) -> BookFeatures:
     bid, ask = float(facts.bid_px), float(facts.ask_px)
     depth_usd, thinner_usd = facts.bid_usd + facts.ask_usd, min(facts.bid_usd, facts.ask_usd)
     typical_usd, churn_usd = facts.typical_usd, facts.churn_usd
+    score = None if typical_usd is None else min(1.0, thinner_usd / typical_usd) if typical_usd > 0 else 0.0
     return BookFeatures(
         spread_bps=(ask - bid) / ((ask + bid) / 2.0) * 10_000.0,
         book_imbalance=(facts.bid_usd - facts.ask_usd) / depth_usd if depth_usd > 0 else None,
-        liquidity_score=min(1.0, thinner_usd / typical_usd) if typical_usd is not None and typical_usd > 0 else None,
+        liquidity_score=score,
         liq_intensity=churn_usd / depth_usd if churn_usd is not None and depth_usd > 0 else None,
     )
 

@@ -62,9 +62,7 @@ async def run(process: Process) -> None:
         per_min = settings.ip_weight_per_min
         shared = WeightBudget(bus.redis, capacity_per_min=per_min, clock=process.clock)
         budget = PollingBudget(shared, per_min=per_min, in_force=lambda: shared.per_min)
-        channels = [Subscription("l2Book", coin=each, max_silence_s=SILENCE_S) for each in settings.universe]
-        stream = VenueStream(endpoints.ws_url, channels, clock=process.clock, ids=process.ids)
-        await MarketData(process, settings, bus, InfoClient(http, budget, attempts=1), stream).run()
+        await MarketData(process, settings, bus, InfoClient(http, budget, attempts=1), endpoints.ws_url).run()
 
 
 class MarketData:
@@ -76,9 +74,9 @@ class MarketData:
         settings: MarketDataSettings,
         bus: BusSession,
         info: InfoClient,
-        stream: VenueStream,
+        ws_url: str,
     ) -> None:
-        self._stream = stream
+        self._ws_url = ws_url
         self._process, self._settings, self._bus = process, settings, bus
         self._clock = process.clock
         self._universe: tuple[str, ...] = tuple(settings.universe)
@@ -120,7 +118,7 @@ class MarketData:
                         before_ms=MINUTE_MS - BACK_FILL_AFTER_MS,
                     )
                 ),
-                tasks.create_task(self._stream.run(self._on_event)),
+                tasks.create_task(self._stream_books()),
                 tasks.create_task(self._minutes()),
                 tasks.create_task(self._watch_clock()),
             ]
@@ -133,6 +131,13 @@ class MarketData:
             await self._clock.sleep_until_ms(next_turn_ms(self._clock.now_ms(), every_ms=every_ms, before_ms=before_ms))
             await turn()
             self._process.health.beat(name, max_age_s=60.0 + 2 * every_ms / 1000 / self._clock.speed)
+
+    async def _stream_books(self) -> None:
+        """Listen to the books of the coins that the venue has: it closes a connection that asks for another one."""
+        while not (listed := self._feed.known):
+            await self._clock.sleep_real(RETRY_S)
+        channels = [Subscription("l2Book", coin=each, max_silence_s=SILENCE_S) for each in listed]
+        await VenueStream(self._ws_url, channels, clock=self._clock, ids=self._process.ids).run(self._on_event)
 
     async def _on_event(self, event: Event) -> None:
         """Books make features better; without them nothing stops, so whatever goes wrong is only said."""
