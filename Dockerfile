@@ -11,11 +11,12 @@ RUN --mount=type=cache,target=/root/.cache \
  && /tools/bin/uv pip install --python /tools/bin/python --require-hashes -r /requirements/build.lock
 
 FROM tools AS dependencies
-# Everything but what only a laptop needs: the embedded server and recorded candles.
+# Everything but what only a laptop needs (the embedded server, recorded candles) and scipy, which the solver installs
+# and nothing here loads. The lock names every package, so none of them may bring in another.
 COPY requirements/image.lock /requirements/
 RUN --mount=type=cache,target=/root/.cache \
     python -m venv --without-pip /opt/tradingbot \
- && /tools/bin/uv pip install --python /opt/tradingbot/bin/python --compile-bytecode --require-hashes \
+ && /tools/bin/uv pip install --python /opt/tradingbot/bin/python --compile-bytecode --no-deps --require-hashes \
         -r /requirements/image.lock
 
 FROM dependencies AS wheel

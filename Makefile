@@ -67,7 +67,7 @@ schemas: $(VENV)/.dev ## Write from the code: docs/schemas, docs/settings.md, .e
 
 lock: $(VENV)/.uv ## Resolve all dependencies anew into requirements/*.lock
 	$(COMPILE) pyproject.toml $(EXTRAS) -o requirements/runtime.lock
-	$(COMPILE) pyproject.toml $(IMAGE_EXTRAS) -c requirements/runtime.lock -o requirements/image.lock
+	$(COMPILE) pyproject.toml $(IMAGE_EXTRAS) --no-emit-package scipy -c requirements/runtime.lock -o requirements/image.lock
 	$(COMPILE) --group build -o requirements/build.lock
 	$(COMPILE) pyproject.toml $(EXTRAS) --extra operator --group test --group lint --group build -c requirements/runtime.lock -o requirements/dev.lock
 
