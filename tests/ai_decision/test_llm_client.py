@@ -7,12 +7,15 @@ import json
 import time
 
 import pytest
+from pydantic import SecretStr
 
 from ai_decision.market import features, view
 from ai_decision.model import KEY, TODAY, WEIGHTS, PatientClock, answer, asking, settings, spent
 from support.model_server import CLOSE, CUT, FLOOD, HANG, TRICKLE, http, reply
-from tradingbot.ai_decision.llm.chat import ChatServer, open_http
+from tradingbot.ai_decision.llm.chat import REDACTED, ChatServer, _without_key, open_http
 from tradingbot.ai_decision.llm.faults import Fault, ModelFailed
+from tradingbot.ai_decision.llm.spend import DailySpend
+from tradingbot.runtime.clock import Anchor, SystemClock
 from tradingbot.runtime.settings import SettingsError
 
 COST = 1000 * 3 + 100 * 15
@@ -437,6 +440,38 @@ async def test_a_server_that_echoes_the_key_does_not_bring_it_into_errors_or_rec
 
     assert KEY not in str(error) + repr(error) + json.dumps(dict(error.evidence))
     assert KEY not in repr(settings(model_server))
+
+
+@pytest.mark.parametrize(
+    "form", [r"sk\/a+b\"c", r"sk/a+b\"c", "sk\\u002fa\\u002Bb\\u0022c", r"\u0073k\/a\u002bb\u0022c"]
+)
+def test_a_key_is_cut_out_however_json_writes_it(form: str) -> None:
+    key = 'sk/a+b"c'
+    assert json.loads(f'"{form}"') == key
+    assert _without_key(f'{{"error": "{form}"}}', SecretStr(key)) == f'{{"error": "{REDACTED}"}}'
+
+
+async def test_a_faster_clock_has_a_smaller_cap_for_its_shorter_days(valkey):
+    anchor = Anchor.at(virtual_start_ms=1_771_430_400_000, speed=10.0)
+    spend = DailySpend(valkey, max_usd=1.0, clock=SystemClock(anchor))
+    await spend.reserve(60_000)
+    with pytest.raises(ModelFailed, match="spend_cap"):
+        await spend.reserve(60_000)
+
+
+async def test_an_answer_that_was_paid_for_counts_though_redis_goes_away(valkey, valkey_server, model_server):
+    model_server.script(reply(answer()))
+    async with asking(valkey, model_server) as strategy:
+        spending = DailySpend.settle
+
+        async def away(self, reservation, micro_usd):
+            valkey_server.kill()
+            await spending(self, reservation, micro_usd)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(DailySpend, "settle", away)
+            proposal = await strategy.propose(view())
+    assert proposal.weights == WEIGHTS
 
 
 async def test_a_prompt_that_does_not_exist_is_refused_at_the_start(valkey, model_server):

@@ -124,3 +124,23 @@ def test_up_and_config_check_refuse_what_the_decision_would_refuse() -> None:
         check_environment({"AI_USE_LLM": "true"})
     check_environment({"AI_USE_LLM": "true", **MODEL})
     assert settings_class("ai_decision") is AiDecisionSettings
+
+
+PUBLIC = ["http://api.example.com/v1", "http://8.8.8.8/v1", "http://[2001:4860:4860::8888]/v1", "http://134744072/v1"]
+INSIDE = [
+    "http://localhost:8000/v1", "http://127.0.0.1:8000/v1", "http://10.0.0.7/v1", "http://model:8000/v1",
+    "http://model.models.svc:8000/v1", "http://model.models.svc.cluster.local:8000/v1", "https://api.example.com/v1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", PUBLIC)
+def test_a_key_does_not_go_to_a_public_host_in_clear_text(url: str) -> None:
+    line = refused(AI_STRATEGY="llm", AI_LLM_MODEL="m-1", AI_LLM_ENDPOINT=url, AI_LLM_API_KEY="sk-secret")
+    assert "use https://" in line
+    assert "sk-secret" not in line
+    assert load(AI_STRATEGY="llm", AI_LLM_MODEL="m-1", AI_LLM_ENDPOINT=url).ai_llm_endpoint
+
+
+@pytest.mark.parametrize("url", INSIDE)
+def test_a_key_may_go_to_a_model_of_ones_own_without_tls(url: str) -> None:
+    assert load(AI_STRATEGY="llm", AI_LLM_MODEL="m-1", AI_LLM_ENDPOINT=url, AI_LLM_API_KEY="sk-secret").ai_llm_endpoint

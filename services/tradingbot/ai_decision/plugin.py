@@ -88,7 +88,9 @@ class Plugin:
         """
         if self._working:
             raise StrategyFailed(f"{self._name} still works on an earlier cycle")
-        work = asyncio.run_coroutine_threadsafe(self._answer(copy.deepcopy(view)), self._loop)
+        own = copy.deepcopy(view)
+        self._working = True  # already now: a thread that something blocks would take one view after another
+        work = asyncio.run_coroutine_threadsafe(self._answer(own), self._loop)
         return checked(await asyncio.wrap_future(work), self._name)
 
     async def close(self) -> None:
@@ -116,7 +118,6 @@ class Plugin:
                 self._loop.run_forever()
 
     async def _answer(self, view: View) -> object:
-        self._working = True
         try:
             return await self._strategy.propose(view)
         except (SystemExit, KeyboardInterrupt) as error:

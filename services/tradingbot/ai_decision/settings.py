@@ -5,8 +5,10 @@ No other process is given any of them: the model's key is a secret, and a change
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
@@ -23,6 +25,18 @@ def _check_endpoint(url: str) -> str:
     if "@" in url:
         raise ValueError("must not hold a password: give the key as AI_LLM_API_KEY_FILE")
     return url
+
+
+def _is_public(url: str) -> bool:
+    """Whether a URL leads out of this machine, its cluster and private networks, as far as its host tells."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        inside = host.endswith((".svc", ".svc.cluster.local"))
+        return not inside and ("." in host or not host[:1].isalpha())  # a number is an address too
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return not (mapped or address).is_private
 
 
 def _check_file(path: Path) -> Path:
@@ -53,7 +67,8 @@ class AiDecisionSettings(ServiceSettings):
 
     ai_llm_endpoint: Annotated[HttpUrl, AfterValidator(_check_endpoint)] | None = None
     """Base URL of an OpenAI-compatible API, such as https://api.example.com/v1; /chat/completions is added to it.
-    Needed by llm and regime."""
+    Needed by llm and regime. With a key, http:// is refused unless the host is loopback, a private address, a name
+    without a dot or a .svc of the cluster."""
 
     ai_llm_model: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     """The language model's name, as the endpoint knows it. Needed by llm and regime."""
@@ -67,7 +82,7 @@ class AiDecisionSettings(ServiceSettings):
 
     ai_llm_max_usd_per_day: Annotated[float, Field(ge=0, le=100_000)] = 5
     """USD that may be spent on the model in a UTC day, checked before each call; above it the baseline decides.
-    Default 5."""
+    The day is the bot's: where its clock runs faster, the cap of such a day is divided by the speed. Default 5."""
 
     ai_llm_usd_per_mtok_in: Annotated[float, Field(ge=0, le=10_000)] = 3
     """USD for a million tokens of the prompt. Default 3, a dear model's price, so that the cap holds for whoever
@@ -116,6 +131,8 @@ class AiDecisionSettings(ServiceSettings):
             raise ValueError("a decision must fit into its cycle: DECISION_BUDGET_S must be below CYCLE_SECONDS")
         if self.ai_llm_api_key is not None and self.ai_llm_api_key_file is not None:
             raise ValueError("give one of AI_LLM_API_KEY and AI_LLM_API_KEY_FILE, not both")
+        if self._shows_the_key:
+            raise ValueError("AI_LLM_ENDPOINT is http:// at a public host, which shows the key on the way: use https://")
         if self.asks_a_model and (self.ai_llm_endpoint is None or self.ai_llm_model is None):
             raise ValueError(
                 f"whom to ask, AI_LLM_ENDPOINT and AI_LLM_MODEL, is needed with AI_STRATEGY={self.ai_strategy}"
@@ -126,6 +143,12 @@ class AiDecisionSettings(ServiceSettings):
     def asks_a_model(self) -> bool:
         """Whether the strategy asks a language model."""
         return self.ai_strategy in MODEL_STRATEGIES
+
+    @property
+    def _shows_the_key(self) -> bool:
+        keyed = self.ai_llm_api_key is not None or self.ai_llm_api_key_file is not None
+        url = self.ai_llm_endpoint
+        return keyed and url is not None and urlsplit(url).scheme == "http" and _is_public(url)
 
     def llm_api_key(self) -> SecretStr | None:
         """The model's key, read now; None when the endpoint needs none.

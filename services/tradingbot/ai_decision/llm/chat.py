@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -150,7 +151,20 @@ def _headers(key: SecretStr | None) -> dict[str, str]:
 def _without_key(text: str, key: SecretStr | None) -> str:
     """Text that can be written down: no key, and no half of a character, which no encoding takes."""
     whole = text.encode("utf-8", "replace").decode()
-    return whole.replace(key.get_secret_value(), REDACTED) if key is not None else whole
+    if key is None:
+        return whole
+    secret = key.get_secret_value()
+    return re.sub("".join(map(_in_json, secret)), REDACTED, whole.replace(secret, REDACTED))
+
+
+def _in_json(character: str) -> str:
+    """A pattern of the ways to write a character of the key inside a JSON string."""
+    forms = [rf"\\u(?i:{ord(character):04x})"]
+    if character in '"\\/':
+        forms.append(re.escape("\\" + character))
+    if character not in '"\\':
+        forms.append(re.escape(character))
+    return f"(?:{'|'.join(forms)})"
 
 
 def _refusal(response: httpx.Response, text: str) -> NoCompletion:

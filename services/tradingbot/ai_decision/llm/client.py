@@ -23,10 +23,12 @@ from tradingbot.ai_decision.llm.faults import Fault, ModelFailed, NoCompletion, 
 from tradingbot.ai_decision.llm.prompt import Prompt
 from tradingbot.ai_decision.llm.record import Ledger
 from tradingbot.ai_decision.llm.schema import strict_schema
-from tradingbot.ai_decision.llm.spend import DailySpend, Prices
+from tradingbot.ai_decision.llm.spend import DailySpend, Prices, Reservation
 from tradingbot.ai_decision.settings import AiDecisionSettings, ApiKeyUnreadable
+from tradingbot.bus.errors import BusError
 from tradingbot.domain.messages import ModelName
 from tradingbot.runtime.clock import Clock
+from tradingbot.runtime.metrics import count_error
 from tradingbot.runtime.stopping import end
 
 MARGIN_S: Final = 0.25
@@ -168,14 +170,21 @@ class ModelClient:
         except NoCompletion as error:
             if not error.billed:
                 asking.ledger.cost(-most)
-                await self._spend.settle(reservation, 0)
+                await self._settle(reservation, 0)
             raise
         asking.ledger.used(completion)
         if completion.tokens_in is not None and completion.tokens_out is not None:
             cost = self._prices.cost(tokens_in=completion.tokens_in, tokens_out=completion.tokens_out)
             asking.ledger.cost(cost - most)
-            await self._spend.settle(reservation, cost)
+            await self._settle(reservation, cost)
         return completion
+
+    async def _settle(self, reservation: Reservation, micro_usd: int) -> None:
+        """Correct what is reserved; where Redis is away it stays as it is, and what was paid for is not thrown away."""
+        try:
+            await self._spend.settle(reservation, micro_usd)
+        except BusError as error:
+            count_error(error)
 
     def _judged(self, asking: _Asking[AnswerT], completion: Completion, index: int) -> AnswerT:
         asking.ledger.answered(completion.text, sample=index)

@@ -51,11 +51,14 @@ class Reservation:
 
 
 class DailySpend:
-    """The counter of each UTC day, in the bot's own time."""
+    """The counter of each UTC day, in the bot's own time.
+
+    A day of a clock that runs faster is shorter, and its cap smaller by as much: the cap is one of real days.
+    """
 
     def __init__(self, redis: Redis, *, max_usd: float, clock: Clock) -> None:
         self._redis = redis
-        self._max = int(max_usd * MICRO)
+        self._max = int(max_usd * MICRO / max(1.0, clock.speed))
         self._clock = clock
 
     async def reserve(self, micro_usd: int) -> Reservation:
