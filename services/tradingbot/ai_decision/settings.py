@@ -132,7 +132,9 @@ class AiDecisionSettings(ServiceSettings):
         if self.ai_llm_api_key is not None and self.ai_llm_api_key_file is not None:
             raise ValueError("give one of AI_LLM_API_KEY and AI_LLM_API_KEY_FILE, not both")
         if self._shows_the_key:
-            raise ValueError("AI_LLM_ENDPOINT is http:// at a public host, which shows the key on the way: use https://")
+            raise ValueError(
+                "AI_LLM_ENDPOINT is http:// at a public host, which shows the key on the way: use https://"
+            )
         if self.asks_a_model and (self.ai_llm_endpoint is None or self.ai_llm_model is None):
             raise ValueError(
                 f"whom to ask, AI_LLM_ENDPOINT and AI_LLM_MODEL, is needed with AI_STRATEGY={self.ai_strategy}"
