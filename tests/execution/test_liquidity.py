@@ -29,6 +29,7 @@ books = st.dictionaries(
         PlanBook,
         liquidity_score=st.none() | st.floats(0, 1),
         spread_bps=st.none() | st.floats(0, 1000),
+        depth_usd=st.none() | st.floats(0, 1e6),
     ),
 )
 targets = st.dictionaries(st.sampled_from(sorted(SPECS)), st.floats(-0.5, 0.5) | st.just(0.0), min_size=1)
@@ -117,27 +118,34 @@ def test_a_target_is_reached_over_the_cycles_however_thin_the_book() -> None:
 
 def test_half_of_the_wanted_depth_halves_an_increase_and_doubles_the_guard() -> None:
     book = PlanBook(liquidity_score=0.25, spread_bps=1.0)
-    assert depth_share(book, thin_book_score=0.5) == 0.5
+    assert depth_share(book, thin_book_score=0.5, order_usd=100) == 0.5
     assert increase_lots(1001, share=0.5, lot_usd=1.0) == 500
-    assert guard_bps(book, ExecutionParams()) == 40.0
+    assert guard_bps(book, ExecutionParams(), share=0.5) == 40.0
+
+
+def test_a_deep_book_that_flickers_is_not_thin_for_a_small_order() -> None:
+    book = PlanBook(liquidity_score=0.1, spread_bps=1.0, depth_usd=2_000_000)
+    assert depth_share(book, thin_book_score=0.5, order_usd=20_000) == 1.0
+    assert depth_share(book, thin_book_score=0.5, order_usd=20_001) == LEAST_SHARE
+    assert planned({"BTC": 0.1}, {}, {"BTC": book}).slices == planned({"BTC": 0.1}, {}, {}).slices
 
 
 def test_no_score_is_no_reason() -> None:
-    assert depth_share(None, thin_book_score=0.5) == 1.0
-    assert depth_share(PlanBook(spread_bps=3.0), thin_book_score=0.5) == 1.0
-    assert guard_bps(PlanBook(liquidity_score=1.0), ExecutionParams()) == 20.0
+    assert depth_share(None, thin_book_score=0.5, order_usd=100) == 1.0
+    assert depth_share(PlanBook(spread_bps=3.0), thin_book_score=0.5, order_usd=100) == 1.0
+    assert guard_bps(None, ExecutionParams(), share=1.0) == 20.0
 
 
 def test_an_empty_book_still_leaves_the_least_share_and_one_slice() -> None:
-    assert depth_share(PlanBook(liquidity_score=0.0), thin_book_score=0.5) == LEAST_SHARE
+    assert depth_share(PlanBook(liquidity_score=0.0), thin_book_score=0.5, order_usd=100) == LEAST_SHARE
     assert increase_lots(13, share=LEAST_SHARE, lot_usd=1.0) == 12
     assert increase_lots(5, share=LEAST_SHARE, lot_usd=1.0) == 5
 
 
 def test_a_wide_spread_widens_the_guard_up_to_its_bound() -> None:
-    assert guard_bps(PlanBook(spread_bps=33.0), ExecutionParams()) == 33.0
-    assert guard_bps(PlanBook(spread_bps=300.0), ExecutionParams()) == 50.0
-    assert guard_bps(PlanBook(spread_bps=300.0), ExecutionParams(px_guard_bps=80)) == 80.0
+    assert guard_bps(PlanBook(spread_bps=33.0), ExecutionParams(), share=1.0) == 33.0
+    assert guard_bps(PlanBook(spread_bps=300.0), ExecutionParams(), share=1.0) == 50.0
+    assert guard_bps(PlanBook(spread_bps=300.0), ExecutionParams(px_guard_bps=80), share=1.0) == 80.0
 
 
 async def told(bench: Bench, *, minute_ms: int, score: float) -> None:

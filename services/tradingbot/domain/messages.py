@@ -295,6 +295,8 @@ class PlanBook(Model):
 
     liquidity_score: float | None = None
     spread_bps: float | None = None
+    depth_usd: float | None = None
+    """What rests within 25 bps of the mid on the thinner side."""
 
 
 class PlanBasis(Model):

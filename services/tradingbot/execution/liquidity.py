@@ -1,7 +1,8 @@
 """What a thin or wide book does to a symbol's plan.
 
-A book is *thin* when its liquidity score is below ``thin_book_score``; θ = score / thin_book_score is then how much of
-the wanted depth is there. Two things follow, and both only when the features tell: without a score or a spread
+A book is *thin* for an order when its liquidity score is below ``thin_book_score`` and the order is more than a
+hundredth of what rests there: a deep book that flickers is no reason to wait. θ = score / thin_book_score is then how
+much of the wanted depth is there. Two things follow, and both only when the features tell: without a score or a spread
 everything is as ever.
 
 * A growing position grows slower: only θ of the cycle's increase is planned, a quarter at least, and one slice worth
@@ -22,10 +23,15 @@ from tradingbot.execution.sizing import MIN_SLICE_USD
 LEAST_SHARE = 0.25
 """Of an increase, however thin the book: a target is still reached within a few cycles."""
 
+SMALL_OF_DEPTH = 0.01
+"""An order up to this part of the thinner side's depth meets no thin book."""
 
-def depth_share(book: PlanBook | None, *, thin_book_score: float) -> float:
-    """θ: how much of the wanted depth is there, from ``LEAST_SHARE`` to 1; 1 without a score."""
+
+def depth_share(book: PlanBook | None, *, thin_book_score: float, order_usd: float) -> float:
+    """θ: how much of the wanted depth is there for an order, from ``LEAST_SHARE`` to 1; 1 without a score."""
     if book is None or book.liquidity_score is None or book.liquidity_score >= thin_book_score:
+        return 1.0
+    if book.depth_usd is not None and order_usd <= SMALL_OF_DEPTH * book.depth_usd:
         return 1.0
     return max(book.liquidity_score / thin_book_score, LEAST_SHARE)
 
@@ -38,8 +44,7 @@ def increase_lots(lots: int, *, share: float, lot_usd: float) -> int:
     return min(lots, max(int(lots * share), one_slice))
 
 
-def guard_bps(book: PlanBook | None, params: ExecutionParams) -> float:
-    """How far beyond the mid a slice may be priced, in basis points; never less than ``px_guard_bps``."""
-    share = depth_share(book, thin_book_score=params.thin_book_score)
+def guard_bps(book: PlanBook | None, params: ExecutionParams, *, share: float) -> float:
+    """How far beyond the mid a slice may be priced, in basis points, θ being ``share``; at least ``px_guard_bps``."""
     spread_bps = 0.0 if book is None or book.spread_bps is None else book.spread_bps
     return max(params.px_guard_bps, min(params.max_guard_bps, max(params.px_guard_bps / share, spread_bps)))

@@ -69,6 +69,7 @@ class Leg:
     side: Side
     phase: int
     closes: bool = False
+    guard_bps: float = 0.0
 
 
 def make_plan(request: PlanRequest) -> ExecutionPlan:
@@ -169,8 +170,9 @@ def _plan_symbol(symbol: str, weight: float, request: PlanRequest) -> list[PlanS
         return "inside_band"
     if request.mode is not Mode.NORMAL:
         legs = [leg for leg in legs if leg.phase == REDUCTIONS]
-    share = depth_share(request.market.books.get(symbol), thin_book_score=request.params.thin_book_score)
-    legs = [_as_deep_as_the_book(leg, share=share, lot_usd=lot_usd) for leg in legs]
+    legs = [
+        _as_deep_as_the_book(leg, request.market.books.get(symbol), lot_usd=lot_usd, request=request) for leg in legs
+    ]
     slices = _slices(symbol, legs, lot_usd=lot_usd, request=request)
     return slices or ("below_minimum" if legs else "reduce_only")
 
@@ -188,10 +190,11 @@ def change_legs(*, position: int, target: int, close: bool) -> list[Leg]:
     return legs
 
 
-def _as_deep_as_the_book(leg: Leg, *, share: float, lot_usd: float) -> Leg:
-    if leg.phase == REDUCTIONS:
-        return leg
-    return replace(leg, lots=increase_lots(leg.lots, share=share, lot_usd=lot_usd))
+def _as_deep_as_the_book(leg: Leg, book: PlanBook | None, *, lot_usd: float, request: PlanRequest) -> Leg:
+    params = request.params
+    share = depth_share(book, thin_book_score=params.thin_book_score, order_usd=leg.lots * lot_usd)
+    lots = leg.lots if leg.phase == REDUCTIONS else increase_lots(leg.lots, share=share, lot_usd=lot_usd)
+    return replace(leg, lots=lots, guard_bps=guard_bps(book, params, share=share))
 
 
 def _slices(symbol: str, legs: list[Leg], *, lot_usd: float, request: PlanRequest) -> list[PlanSlice]:
@@ -211,7 +214,7 @@ def _slice(symbol: str, leg: Leg, lots: int, *, number: int, index: int, request
         symbol=symbol,
         side=leg.side,
         qty=lots_to_size(lots, sz_decimals=request.market.specs[symbol].sz_decimals),
-        px_guard_bps=guard_bps(request.market.books.get(symbol), params),
+        px_guard_bps=leg.guard_bps,
         timeout_s=params.slice_timeout_s,
         slice_idx=index,
         start_ms=request.start_ms + round(number * params.slice_interval_s * 1000),

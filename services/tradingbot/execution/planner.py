@@ -220,8 +220,11 @@ class Planner:
 def books_of(features: FeatureSnapshot1m) -> dict[str, PlanBook]:
     """What the features tell of each symbol's book."""
     scores, spreads = features.liquidity_score or {}, features.spread_bps or {}
+    depths = {symbol: min(facts.bid_usd, facts.ask_usd) for symbol, facts in features.books.items()}
     return {
-        symbol: PlanBook(liquidity_score=scores.get(symbol), spread_bps=spreads.get(symbol))
+        symbol: PlanBook(
+            liquidity_score=scores.get(symbol), spread_bps=spreads.get(symbol), depth_usd=depths.get(symbol)
+        )
         for symbol in sorted({*scores, *spreads})
     }
 
