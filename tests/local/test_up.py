@@ -154,7 +154,7 @@ def test_halt_cancels_what_is_open_and_nothing_follows_until_resume(tmp_path: Pa
     with UpProcess(data, *rising(tmp_path, speed=30), environ=RESTING) as bot:
         bot.wait_for_orders(open_now=True)
 
-        halted = command("ctl", "halt", "a test", data_dir=data)
+        halted = command("ctl", "halt", "--timeout", "60", "a test", data_dir=data)
         assert halted.returncode == 0, halted.stderr
         assert "acknowledged after" in halted.stdout
         assert bot.ask(type="frontendOpenOrders") == []
