@@ -157,7 +157,7 @@ def test_halt_cancels_what_is_open_and_nothing_follows_until_resume(tmp_path: Pa
         halted = command("ctl", "halt", "--timeout", "60", "a test", data_dir=data)
         assert halted.returncode == 0, halted.stderr
         assert "acknowledged after" in halted.stdout
-        assert bot.ask(type="frontendOpenOrders") == []
+        assert bot.open_orders() == []
         sent = len(placed(bot))
         status = json.loads(command("ctl", "status", "--json", data_dir=data).stdout)
         assert (status["mode"], status["source"], status["reason"]) == ("HALT", "person", "a test")
@@ -189,7 +189,7 @@ def test_without_the_bus_open_orders_are_cancelled_and_the_loop_comes_back(tmp_p
     with UpProcess(data, *market, environ=RESTING) as bot:
         pid = bot.running.pids["valkey"]
         resting = eventually(lambda: freeze_with_buys_open(bot, pid), what="orders rest while the bus is frozen")
-        eventually(lambda: not bot.ask(type="frontendOpenOrders"), what="no order is open while the bus is frozen")
+        eventually(lambda: not bot.open_orders(), what="no order is open while the bus is frozen")
         newest = {each["oid"]: each["status"] for each in bot.log("order")}
         assert {newest[oid] for oid in resting} == {"canceled"}
         sent = len(placed(bot))
@@ -208,7 +208,7 @@ def freeze_with_buys_open(bot: UpProcess, pid: int) -> list[int]:
     os.kill(pid, signal.SIGSTOP)
     for coin in COINS:
         httpx.post(f"{bot.running.paper_url}/control/price", json={"coin": coin, "factor": 1.2}, timeout=60)
-    buys = [each["oid"] for each in bot.ask(type="frontendOpenOrders") if each["side"] == "B"]
+    buys = [each["oid"] for each in bot.open_orders() if each["side"] == "B"]
     if not buys:  # they filled in the last moment
         os.kill(pid, signal.SIGCONT)
     return buys

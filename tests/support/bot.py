@@ -35,6 +35,7 @@ class UpProcess:
     def __init__(self, data_dir: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> None:
         self.folder = DataFolder(data_dir)
         self.output = data_dir.with_name(f"{data_dir.name}.out")
+        self._log: dict[str, list[dict[str, Any]]] = {}
         command = [sys.executable, "-m", "tradingbot", "up", "--data-dir", str(data_dir), *arguments]
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
@@ -84,16 +85,24 @@ class UpProcess:
         running = self.running
         assert running.paper_url is not None
         answer = httpx.post(f"{running.paper_url}/info", json={"user": running.account, **body}, timeout=60)
-        return answer.json()
+        return answer.raise_for_status().json()
 
     def log(self, kind: str) -> list[dict[str, Any]]:
-        """The paper exchange's record of a kind: action, order, fill."""
-        return httpx.get(f"{self.running.paper_url}/control/log", params={"kind": kind}, timeout=60).json()
+        """The paper exchange's whole record of a kind: action, order, fill. Spends nothing of the bot's requests."""
+        lines = self._log.setdefault(kind, [])
+        while page := self._log_after(lines[-1]["id"] if lines else 0, kind):
+            lines += page
+        return list(lines)
+
+    def open_orders(self) -> list[dict[str, Any]]:
+        """The orders that are open, by the exchange's record: asking the venue would spend what the bot may ask."""
+        newest = {each["oid"]: each for each in self.log("order")}
+        return [each for each in newest.values() if each["status"] == "open"]
 
     def wait_for_orders(self, *, open_now: bool = False) -> list[dict[str, Any]]:
         """The orders, once there are any."""
         if open_now:
-            return eventually(lambda: self.ask(type="frontendOpenOrders"), what="orders are open")
+            return eventually(self.open_orders, what="orders are open")
         return eventually(lambda: self.log("order"), what="orders reach the venue")
 
     def wait_for_restart(self, name: str, pid: int) -> int:
@@ -104,6 +113,10 @@ class UpProcess:
             return found if found not in {None, pid} else None
 
         return eventually(look, what=f"{name} is started again")
+
+    def _log_after(self, entry_id: int, kind: str) -> list[dict[str, Any]]:
+        query: dict[str, str | int] = {"after": entry_id, "kind": kind}
+        return httpx.get(f"{self.running.paper_url}/control/log", params=query, timeout=60).raise_for_status().json()
 
 
 def command(*arguments: str, data_dir: Path) -> subprocess.CompletedProcess[str]:
