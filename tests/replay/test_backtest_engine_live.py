@@ -207,7 +207,8 @@ def test_every_plan_moves_the_lots_that_the_live_one_moved(tape):
             for s in meaning.universe
             if s in basis.mids
             and s not in basis.unplannable
-            and depth_share(basis.books.get(s), thin_book_score=score) == 1  # candles hold no book that could be thin
+            and depth_share(basis.books.get(s), thin_book_score=score, order_usd=math.inf)
+            == 1  # candles hold no thin book
         )
         run = a_run(symbols, meaning.params, **basis.sz_decimals)
         lots_per_coin = run.coins.lots_per_coin
