@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -216,6 +217,40 @@ async def test_a_plugin_that_blocks_its_thread_holds_back_nothing_but_itself(sce
     assert first.details["error"].startswith("no answer within")
     assert second.details["error"] == "plugin:blocking still works on an earlier cycle"
     assert [each.used for each in await scene.targets()] == ["baseline_fallback"] * 2
+
+
+async def test_views_never_queue_up_before_a_plugin_that_does_not_come_back_and_it_is_used_again_when_it_does(
+    scene, install
+):
+    """Its answer is given; what it left in its loop blocks it afterwards, so that no question reaches it."""
+    later = "\n    def block(self):\n        blocked.set()\n        go_on.wait()\n"
+    install("away", odd("asyncio.get_running_loop().call_later(0.05, self.block); return good(view)") + later)
+    scene.environ |= {"AI_STRATEGY": "plugin:away", "DECISION_BUDGET_S": "1"}
+    async with scene.running("ai_decision", run):
+        await scene.account()
+        await scene.market()
+        away = sys.modules["away"]
+        await asyncio.to_thread(away.blocked.wait, 60)
+        for _ in range(3):
+            scene.clock.jump(60)
+            await scene.account()
+            await scene.market()
+        assert away.Mine.calls == 1, "nothing reached it while it was away"
+        away.go_on.set()
+
+        async def back() -> bool:
+            return away.Mine.calls > 1
+
+        await scene.until(back)
+        scene.clock.jump(60)
+        await scene.account()
+        await scene.market()
+
+    errors = [record.details.get("error") for record in await scene.audits()]
+    busy = "plugin:away still works on an earlier cycle"
+    assert errors == [None, "no answer within 1.0 s", busy, busy, None]
+    assert [each.used for each in await scene.targets()] == ["plugin:away", *["baseline_fallback"] * 3, "plugin:away"]
+    assert away.Mine.calls == 3, "of the questions that came meanwhile one was waiting, and no more"
 
 
 async def test_a_process_that_is_told_to_stop_leaves_the_cycle_to_the_next_one(scene, install):
