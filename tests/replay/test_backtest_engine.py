@@ -99,6 +99,21 @@ def test_nothing_fills_beyond_the_guard():
     assert np.abs(result.weights[-1]).sum() > 0
 
 
+def test_where_half_the_spread_alone_passes_the_guard_nothing_fills():
+    options = BacktestOptions(half_spread_bps=25, impact_bps=0)
+    result = run(walk(130, seed=4), strategy="baseline", params=params(), options=options)
+
+    assert result.orders.sum() > 0
+    assert result.traded_usd.sum() == 0
+
+
+@pytest.mark.parametrize("name", ["start_equity_usd", "taker_fee_bps", "half_spread_bps", "impact_bps", "funding"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_market_that_no_number_tells_is_refused(name, value):
+    with pytest.raises(BacktestError, match=name):
+        BacktestOptions(**{name: value})
+
+
 @pytest.mark.parametrize("strategy", ["baseline", "equal", "inverse_vol"])
 def test_targets_and_approvals_keep_every_limit(strategy):
     result = run(walk(500, seed=5, step=0.004), strategy=strategy, params=params(allow_short=True))

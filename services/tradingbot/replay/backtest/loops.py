@@ -339,7 +339,8 @@ def fill(d: int, order: Order, run: Run) -> None:
         size / coins.lots_per_coin[n] * mid / deep_usd, trading.half_spread_bps, trading.impact_bps
     )
     if worse_bps > order.guard_bps:
-        room = max(order.guard_bps - trading.half_spread_bps, 0.0) / (worse_bps - trading.half_spread_bps)
+        impact_bps, room_bps = worse_bps - trading.half_spread_bps, order.guard_bps - trading.half_spread_bps
+        room = max(room_bps, 0.0) / impact_bps if impact_bps > 0.0 else 0.0
         size = int(size * room * room)
         worse_bps = slippage_bps(
             size / coins.lots_per_coin[n] * mid / deep_usd, trading.half_spread_bps, trading.impact_bps

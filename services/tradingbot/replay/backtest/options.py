@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tradingbot.domain.params import Params
-from tradingbot.replay.backtest.market import FloatArray, IntArray
+from tradingbot.replay.backtest.market import BacktestError, FloatArray, IntArray
 
 SZ_DECIMALS: Mapping[str, int] = {"BTC": 5, "ETH": 4, "SOL": 2, "ADA": 0, "DOGE": 0}
 """Hyperliquid's mainnet lots of the usual universe, as the paper exchange lists them."""
+
+
+_NEVER_NEGATIVE: Final = ("taker_fee_bps", "half_spread_bps", "impact_bps", "maker_share")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,22 @@ class BacktestOptions:
     clear_after_minutes: int | None = None
     """A drawdown's REDUCE_ONLY or HALT is cleared (peak = present equity, as a person does with CLEAR_BREAKER) after so
     many minutes; None: never, as live when nobody comes."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no market has, before they turn every figure into no number.
+
+        Raises:
+            BacktestError: one is not finite, or below what can be.
+        """
+        numbers = (*_NEVER_NEGATIVE, "start_equity_usd", "maker_fee_bps")
+        for name in (name for name in numbers if not np.isfinite(getattr(self, name))):
+            raise BacktestError(f"{name}: {getattr(self, name)} is no number to count with")
+        for name in (name for name in _NEVER_NEGATIVE if getattr(self, name) < 0):
+            raise BacktestError(f"{name}: {getattr(self, name)} is below 0")
+        if self.start_equity_usd <= 0:
+            raise BacktestError(f"start_equity_usd: {self.start_equity_usd} is nothing to begin with")
+        if not np.all(np.isfinite(self.funding)):
+            raise BacktestError("funding: a rate is no number to count with")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
