@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from support.candles import rows_of, synthetic_candles, write_csv, write_folder
 from tradingbot.cli import app
+from tradingbot.domain.errors import Permanent
 from tradingbot.domain.params import Params
 from tradingbot.replay.backtest.engine import Engine, interpreted_kernels
 
@@ -170,3 +171,36 @@ def test_a_plugin_is_asked_without_waiting_and_the_baseline_stands_in_where_it_f
     present = [last.present.get(symbol, 0.0) for symbol in candles.symbols]
     assert present == pytest.approx(result.weights[-1].tolist(), abs=1e-12)
     assert last.cycle_id == "20260218T1750Z"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--folds", "2"], "--folds tests what a search found"),
+        (["--multiplier", "0.5"], "baseline has none"),
+        (["--funding", "nan"], "funding"),
+        (["--equity", "inf"], "start_equity_usd"),
+        (["--sweep", "ai.smooth_alpha=0.1,0.3", "--objective", "calmar"], "--objective calmar needs 20 days"),
+    ],
+)
+def test_options_that_would_be_ignored_or_mean_nothing_are_refused(folder, options, says):
+    done = run(folder, *options)
+    assert isinstance(done.exception, Permanent)
+    assert says in str(done.exception)
+
+
+def test_a_value_that_is_named_twice_is_one_try(folder):
+    found = figures(folder, "--sweep", "ai.smooth_alpha=0.1,0.1,0.3")["search"]
+    assert sorted(each["values"]["ai.smooth_alpha"] for each in found["trials"]) == ["0.1", "0.3"]
+
+
+def test_parameters_that_keep_the_bot_from_buying_are_told_everywhere(folder, tmp_path):
+    said = "is not below TURNOVER_CAP / coins"
+    page = tmp_path / "report.html"
+    done = run(folder, "--param", "MIN_REBALANCE_WEIGHT=0.05", "--strategy", "equal", "--out", str(page))
+    assert said in " ".join(done.output.split())
+    assert said in page.read_text()
+    told = json.loads(page.with_suffix(".json").read_text())
+    assert said in told["cautions"][0]
+    assert told["activity"]["orders"] == 0
+    assert figures(folder)["cautions"] == []

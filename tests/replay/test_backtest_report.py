@@ -21,6 +21,7 @@ from tradingbot.replay.backtest.engine import Engine, interpreted_kernels
 from tradingbot.replay.backtest.export import as_text, write
 from tradingbot.replay.backtest.html import page
 from tradingbot.replay.backtest.options import BacktestOptions
+from tradingbot.replay.backtest.plots import _label, _Scale
 from tradingbot.replay.backtest.report import report_of, to_cents
 from tradingbot.replay.backtest.rivals import bought_and_held, prices_at, with_part
 from tradingbot.replay.backtest.search import Grid
@@ -291,3 +292,23 @@ def test_a_report_tells_the_deepest_fall_with_its_dates(findings):
     assert told.depth == figures.deepest_fall(equity).depth
     assert told.peak_at <= told.bottom_at
     assert report_of(findings.result, synthetic_candles(60 * 30, start_ms=MONTH_END_MS)).performance.drawdown == told
+
+
+# ---------------------------------------------------------------- readable
+
+
+def test_labels_beside_the_drawing_have_the_decimals_of_their_step_and_no_long_numbers():
+    for low, high, unit in ((0.0, 0.15, "%"), (-0.004, 0.001, "%"), (-250.0, 10.0, "USD"), (-4e6, 1e6, "USD")):
+        scale = _Scale(low, high)
+        texts = [_label(tick, unit, scale.step) for tick in scale.ticks]
+        assert len(set(texts)) == len(texts)
+        assert max(len(text) for text in texts) <= 8
+        assert len({len(text.partition(".")[2]) for text in texts if "." in text}) <= 1
+    assert "−4M" in texts
+
+
+def test_a_short_run_says_from_when_on_a_year_is_told_and_shows_no_empty_columns(findings):
+    text = page(findings)
+    assert text.count("a year is told from 20 days on") == 2
+    assert '<th scope="col">Calmar</th>' not in text.partition("Beside the alternatives")[2].partition("</table>")[0]
+    assert "– a year" not in text

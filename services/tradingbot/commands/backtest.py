@@ -119,6 +119,7 @@ def backtest(
     from tradingbot.replay.data.moments import moment_ms  # noqa: PLC0415
 
     given = read_environment(find_env_file(env_file), os.environ)
+    _check_together(strategy=strategy, multiplier=multiplier, folds=folds, searches=bool(sweep or optuna))
     params = with_values(load_params(given), param or ())
     plan = _plan(params, sweep=sweep or [], optuna=optuna, ranges=ranges or [], seed=seed)
     stance = None
@@ -155,6 +156,14 @@ def backtest(
     _tell(findings, out=out, as_json=as_json)
     if findings.lookahead is not None and not findings.lookahead.clean:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _check_together(*, strategy: str, multiplier: float | None, folds: int, searches: bool) -> None:
+    """Refuse options that would be ignored."""
+    if folds and not searches:
+        raise CommandRefused("--folds tests what a search found: it needs --sweep or --optuna")
+    if multiplier is not None and strategy != "regime":
+        raise CommandRefused(f"--multiplier stands in for the model of the strategy regime; {strategy} has none")
 
 
 def _plan(params: Params, *, sweep: list[str], optuna: int, ranges: list[str], seed: int) -> Plan | None:

@@ -43,7 +43,8 @@ def axes_of(params: Params, given: Sequence[str]) -> dict[str, tuple[str, ...]]:
         name, values = _split(text, "--sweep")
         if len(targets := targets_of(name)) > 1:
             raise BacktestError(f"--sweep {text}: {name} stands for {' and '.join(targets)}; sweep them one by one")
-        axes[targets[0]] = _steps(text, values) if ":" in values else tuple(each.strip() for each in values.split(","))
+        steps = _steps(text, values) if ":" in values else (each.strip() for each in values.split(","))
+        axes[targets[0]] = tuple(dict.fromkeys(steps))  # a value named twice is one try, not two
         for value in axes[targets[0]]:
             _known(params, targets[0], value)
     return axes

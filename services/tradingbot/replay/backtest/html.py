@@ -30,6 +30,7 @@ def page(findings: Findings) -> str:
     report = findings.report
     sections = [
         _header(report),
+        _cautions(report),
         _cards(report),
         _money(findings),
         _positions(findings),
@@ -67,23 +68,44 @@ def _header(report: Report) -> str:
     )
 
 
+def _cautions(report: Report) -> str:
+    """What keeps the bot from trading, above everything that it then did not do."""
+    items = "".join(f"<li>{escape(each)}</li>" for each in report.cautions)
+    return f'<div class="limits"><ul>{items}</ul></div>' if items else ""
+
+
 def _cards(report: Report) -> str:
     own = report.performance
     error = "" if own.sharpe_error is None else f"± {own.sharpe_error:.2f} standard error"
     fall = own.drawdown
     recovered = f"recovered {_day(fall.recovered_at)}" if fall.recovered_at else "not recovered"
     cards = [
-        ("Return", _signed(own.total_return), f"{_percent(own.annual_return)} a year, compounded"),
+        ("Return", _signed(own.total_return), _yearly(own, days=report.days)),
         ("Sharpe", ratio(own.sharpe), error),
         ("Max drawdown", shown(fall.depth, "%"), f"{_day(fall.peak_at)} to {_day(fall.bottom_at)}, {recovered}"),
         ("Sortino", ratio(own.sortino), "against downside deviation"),
-        ("Calmar", ratio(own.calmar), "yearly growth / max drawdown"),
+        (
+            "Calmar",
+            ratio(own.calmar),
+            _too_short(report.days) or "yearly growth / max drawdown",
+        ),
         ("Volatility", _percent(own.volatility), "a year"),
-        ("Hit rate", _percent(own.hit_rate), f"of {own.periods} {own.period} with a change"),
+        ("Hit rate", _percent(own.hit_rate), f"of the {own.period} with a change"),
         ("Turnover", f"{report.activity.turnover_a_day:.2f}×", "equity a day"),
     ]
     items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd><small>{note}</small></div>" for name, value, note in cards)
     return f'<dl class="cards">{items}</dl>'
+
+
+def _yearly(own: Performance, *, days: float) -> str:
+    if own.annual_return is None:
+        return _too_short(days) or "all is lost"
+    return f"{_percent(own.annual_return)} a year, compounded"
+
+
+def _too_short(days: float) -> str:
+    """Why there is no figure for a year; empty where the time would do."""
+    return f"a year is told from {figures.LEAST_DAYS} days on" if days < figures.LEAST_DAYS else ""
 
 
 # ---------------------------------------------------------------- charts
@@ -233,13 +255,19 @@ def _costs(findings: Findings) -> str:
 
 def _beside(report: Report) -> str:
     heads = ("", "return", "a year", "volatility", "Sharpe", "Sortino", "Calmar", "max drawdown", "best", "worst")
-    rows = [_figures_row(each) for each in (report.performance, *report.rivals)]
     own = report.performance
+    told = _told(heads, [_figures_row(each) for each in (own, *report.rivals)])
     return (
-        f"<h2>Beside the alternatives</h2>{_table(heads, rows, first='own')}"
+        f"<h2>Beside the alternatives</h2>{_table(*told, first='own')}"
         f'<p class="key">Ratios of {own.periods} returns of whole {own.period}, a year of 365 days, riskless rate 0; '
         "best and worst are of these, too. Holding pays nothing here; the strategy equal pays what the bot pays.</p>"
     )
+
+
+def _told(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Without the columns in which nothing is told, such as a year's figures of a few days."""
+    kept = [k for k in range(len(heads)) if any(row[k] != _DASH for row in rows)]
+    return [heads[k] for k in kept], [[row[k] for k in kept] for row in rows]
 
 
 def _figures_row(each: Performance) -> tuple[str, ...]:

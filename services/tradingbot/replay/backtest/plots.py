@@ -113,8 +113,7 @@ def stack(text: Text, at_ms: IntArray, parts: Sequence[tuple[str, FloatArray]], 
 def bars(text: Text, at_ms: Sequence[int], values: Sequence[float], *, tall: int = 160) -> str:
     """One bar a period from 0 up or down; ``at_ms`` are the periods' starts."""
     step = at_ms[1] - at_ms[0] if len(at_ms) > 1 else 86_400_000
-    room = max(step, (at_ms[-1] - at_ms[0]) // 12)  # on the left, for the labels
-    span = (at_ms[0] - room, at_ms[-1] + step)
+    span = (at_ms[0], at_ms[-1] + step)
     scale = _Scale(min(0.0, *values), max(1e-9, *values))
     body, zero = [_grid(scale)], scale.y(0.0)
     wide = _UNIT * step / (span[1] - span[0])
@@ -155,6 +154,16 @@ def shown(value: float, unit: str) -> str:
     return text.replace("-", "−")
 
 
+def _label(tick: float, unit: str, step: float) -> str:
+    """A label that fits beside the drawing, with the decimals of the step; large amounts as thousands or millions."""
+    factor, word = (100.0, " %") if unit == "%" else (1.0, "")
+    if unit == "USD" and step >= 1_000:
+        factor, word = (1e-6, "M") if step >= 1_000_000 else (1e-3, "k")
+    decimals = max(0, -math.floor(math.log10(step * factor) + 1e-9))
+    text = f"{tick * factor:,.{decimals}f}{word}" if abs(tick) > step / 2 else f"0{word}"
+    return text.replace("-", "−")
+
+
 class _Scale:
     """From values to the drawing's height, with round steps between."""
 
@@ -163,7 +172,7 @@ class _Scale:
         self._low, self._high = low - reach * 0.04, high + reach * 0.04
         rough = reach / 4
         size = 10.0 ** math.floor(math.log10(rough))
-        step = next(size * k for k in (1, 2, 5, 10) if size * k >= rough)
+        self.step = step = next(size * k for k in (1, 2, 5, 10) if size * k >= rough)
         first = math.ceil(self._low / step)
         self.ticks = [k * step for k in range(first, math.floor(self._high / step) + 1)]
 
@@ -202,7 +211,8 @@ def _mark(mark: Mark, scale: _Scale) -> str:
 
 def _labels(scale: _Scale, unit: str, marks: Sequence[Mark]) -> str:
     ticks = "".join(
-        f'<span class="y" style="top:{scale.y(tick) / 10:.2f}%">{shown(tick, unit)}</span>' for tick in scale.ticks
+        f'<span class="y" style="top:{scale.y(tick) / 10:.2f}%">{_label(tick, unit, scale.step)}</span>'
+        for tick in scale.ticks
     )
     return ticks + "".join(
         f'<span class="y right" style="top:{scale.y(mark.value) / 10:.2f}%">{escape(mark.name)}</span>'

@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from tradingbot.domain.cautions import cautions
 from tradingbot.domain.cycles import from_ms
 from tradingbot.domain.model import Model
 from tradingbot.domain.params import Params
@@ -147,6 +148,8 @@ class Report(Model):
     decisions: int
     warm_up_minutes: int
     start_equity_usd: float
+    cautions: tuple[str, ...]
+    """Parameters that keep the bot from trading (``domain.cautions``); none when all is well."""
     data: DataFacts
     performance: Performance
     rivals: tuple[Performance, ...]
@@ -186,6 +189,7 @@ def report_of(
         decisions=len(result.at_ms),
         warm_up_minutes=result.warm_up_minutes,
         start_equity_usd=result.options.start_equity_usd,
+        cautions=cautions(result.params, coins=result.symbols, equity_usd=result.options.start_equity_usd),
         data=_data(candles, gaps, files),
         performance=performance_of(result.strategy, result.at_ms, result.equity),
         rivals=tuple(performance_of(each.name, result.at_ms, each.equity) for each in rivals),

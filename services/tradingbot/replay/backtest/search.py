@@ -182,6 +182,8 @@ def search(candles: Candles, job: Job, *, folds: int = 0) -> Search:
     Raises:
         BacktestError: a name is unknown, no combination is allowed, or the parts are too short.
     """
+    if job.objective is Objective.CALMAR:
+        _check_years(candles, job, parts=folds + 1)
     done = _explore(candles, job)
     ratios = np.array([ratio for ratio in done.ratios if ratio is not None])
     per_year = figures.returns_of(done.at_ms, done.at_ms.astype(np.float64)).per_year
@@ -233,6 +235,15 @@ def walk_forward(candles: Candles, job: Job, *, folds: int) -> Iterator[Fold]:
             return_before=best.total_return,
             return_after=figures.total_return(tested.equity),
             return_unchanged=figures.total_return(unchanged.equity),
+        )
+
+
+def _check_years(candles: Candles, job: Job, *, parts: int) -> None:
+    """Growth of a year, which the Calmar ratio is made of, is not told of less: every try would score the same."""
+    days = (len(candles.open_ms) * candles.minutes_per_bar - HOUR) / 1_440 - job.options.cycle_minutes / 1_440
+    if days / parts < figures.LEAST_DAYS:
+        raise BacktestError(
+            f"--objective calmar needs {figures.LEAST_DAYS} days in each part; {parts} of {days:.1f} days are too short"
         )
 
 

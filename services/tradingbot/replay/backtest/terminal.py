@@ -48,6 +48,7 @@ def show(findings: Findings, console: Console | None = None) -> None:
 def remarks(findings: Findings) -> Iterator[str]:
     """What a reader must not overlook."""
     report = findings.report
+    yield from report.cautions
     if report.first_restricted_at is not None:
         yield (
             f"From {report.first_restricted_at} on the breaker held the bot back for {1 - report.modes['NORMAL']:.0%} "
@@ -87,14 +88,16 @@ def search_remarks(search: Search) -> Iterator[str]:
 
 
 def _performances(findings: Findings) -> Table:
-    table = Table("", "return", "Sharpe", "Sortino", "Calmar", "drawdown", box=SIMPLE_HEAD)
-    for each in (findings.report.performance, *findings.report.rivals):
+    shown = (findings.report.performance, *findings.report.rivals)
+    yearly = any(each.calmar is not None for each in shown)
+    table = Table("", "return", "Sharpe", "Sortino", *(["Calmar"] if yearly else []), "drawdown", box=SIMPLE_HEAD)
+    for each in shown:
         table.add_row(
             each.name,
             f"{each.total_return:+.2%}",
             number(each.sharpe),
             number(each.sortino),
-            number(each.calmar),
+            *([number(each.calmar)] if yearly else []),
             f"{each.drawdown.depth:.2%}",
         )
     return table
