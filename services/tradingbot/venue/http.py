@@ -6,13 +6,13 @@ again, a write without one has an unknown outcome.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from http import HTTPStatus
 from typing import Any
 
 import httpx
 
+from tradingbot.runtime.hangup import or_hang_up
 from tradingbot.venue.errors import (
     BadRequest,
     OutcomeUnknown,
@@ -92,30 +92,8 @@ async def post_write(http: httpx.AsyncClient, body: bytes, what: str) -> Any:
         raise OutcomeUnknown(f"{what}: the answer is not JSON: {_text(response)}: it may have been admitted") from error
 
 
-_leaving: set[asyncio.Task[httpx.Response]] = set()
-"""Cancelled requests that are still giving their connection back."""
-
-
 async def _post(http: httpx.AsyncClient, path: str, body: bytes) -> httpx.Response:
-    """A request in a task of its own, which is cancelled once at most.
-
-    The pool gives a cancelled request's connection back after the cancellation; a second one in that moment would keep
-    the connection from it for ever, and twenty of them every later request.
-    """
-    asking = asyncio.create_task(http.post(path, content=body, headers=_HEADERS))
-    try:
-        return await asyncio.shield(asking)
-    except asyncio.CancelledError:
-        _leaving.add(asking)
-        asking.add_done_callback(_left)
-        asking.cancel()
-        raise
-
-
-def _left(asked: asyncio.Task[httpx.Response]) -> None:
-    _leaving.discard(asked)
-    if not asked.cancelled():
-        asked.exception()  # nobody waits for it any more
+    return await or_hang_up(lambda seen: http.post(path, content=body, headers=_HEADERS, extensions=dict(seen)))
 
 
 def _refuse_other_than_ok(response: httpx.Response, what: str) -> None:

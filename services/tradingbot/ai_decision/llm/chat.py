@@ -7,7 +7,6 @@ caller's deadline cancels the request, which then gives its connection back in i
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from pydantic import SecretStr
 
 from tradingbot.ai_decision.llm.dialect import Dialect
 from tradingbot.ai_decision.llm.faults import Fault, NoCompletion
+from tradingbot.runtime.hangup import Extensions, or_hang_up
 from tradingbot.venue.network import is_loopback
 
 PATH: Final = "/chat/completions"
@@ -74,32 +74,21 @@ class ChatServer:
         self._http = http
         self._url = url.rstrip("/") + PATH
         self._max_bytes = max_response_bytes
-        self._leaving: set[asyncio.Task[Completion]] = set()
 
     async def complete(self, body: bytes, *, key: SecretStr | None) -> Completion:
-        """Ask once. The request runs in a task of its own, which a caller that gives up cancels once and no more:
-        a second cancellation would keep its connection from the pool for ever.
+        """Ask once; a caller that gives up leaves the connection to the next.
 
         Raises:
             NoCompletion: there is no answer.
         """
-        asking = asyncio.create_task(self._complete(body, key=key))
-        try:
-            return await asyncio.shield(asking)
-        except asyncio.CancelledError:
-            self._leaving.add(asking)
-            asking.add_done_callback(self._left)
-            asking.cancel()
-            raise
+        return await or_hang_up(lambda seen: self._complete(body, key=key, seen=seen))
 
-    def _left(self, asked: asyncio.Task[Completion]) -> None:
-        self._leaving.discard(asked)
-        if not asked.cancelled():
-            asked.exception()  # nobody waits for it any more
-
-    async def _complete(self, body: bytes, *, key: SecretStr | None) -> Completion:
+    async def _complete(self, body: bytes, *, key: SecretStr | None, seen: Extensions) -> Completion:
+        headers, extensions = _headers(key), dict(seen)
         try:
-            async with self._http.stream("POST", self._url, content=body, headers=_headers(key)) as response:
+            async with self._http.stream(
+                "POST", self._url, content=body, headers=headers, extensions=extensions
+            ) as response:
                 raw = await self._read(response)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise NoCompletion(Fault.CONNECTION, f"cannot be reached: {type(error).__name__}") from None
