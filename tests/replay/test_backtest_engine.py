@@ -174,6 +174,27 @@ def test_a_coin_without_prices_is_held_until_it_has_an_hour_again():
     assert result.weights[first, 0] > 0
 
 
+def test_nothing_fills_in_a_minute_without_a_bar():
+    """Nobody traded there, or nobody was told: a price from before is no price to trade at."""
+    candles = walk(200, seed=7)
+    arrays = {name: getattr(candles, name).copy() for name in ("open", "high", "low", "close", "volume")}
+    for each in arrays.values():
+        each[100, 0] = np.nan
+    wants = {START_MS + 99 * 60_000: 0.0, START_MS + 100 * 60_000: 0.05}
+
+    def strategy(moment: Moment) -> Answer:
+        return Answer(weights=np.full(len(moment.symbols), wants.get(moment.at_ms, 0.02)))
+
+    calm = Params.model_validate({"risk": LOOSE, "ai": {"smooth_alpha": 1}})
+    result = run(changed(candles, **arrays), strategy=strategy, params=calm)
+
+    gap = result.at_ms.tolist().index(START_MS + 100 * 60_000)
+    assert result.target[gap, 0] > 0
+    assert result.orders[gap] > 0
+    assert result.traded_usd[gap, 0] == 0
+    assert np.all(result.traded_usd[gap, 1:] > 0)
+
+
 def test_a_drawdown_reduces_then_halts_and_stays_halted():
     falling = walk(2_000, seed=8, drift=-0.0006, step=0.0005)
     result = run(falling, strategy="equal", params=Params.model_validate({"risk": {"turnover_cap": 1}}))

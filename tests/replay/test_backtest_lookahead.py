@@ -31,11 +31,25 @@ def honest(moment):
     return np.where(moment.usable, np.where(moment.px[-1] > moment.px[-2], 0.1, 0.0), np.nan)
 
 
-def reads_the_next_minute(moment):
-    """Every honest figure, and one row too many of the table that they were taken from."""
-    table = moment.px.base
-    following = table[min(len(moment.px), len(table) - 1)]
-    return np.where(following > moment.px[-1], 0.1, 0.0)
+def peeking(looks):
+    """What makes strategies that look into the candles, from the bar that begins at the decision on."""
+
+    def strategy_for(candles):
+        rows = {int(at): row for row, at in enumerate(candles.open_ms)}
+        return lambda moment: np.where(looks(candles, rows[moment.at_ms], moment), 0.1, 0.0)
+
+    return strategy_for
+
+
+PEEKS = {
+    "close": lambda candles, row, moment: candles.close[row] > moment.px[-1],
+    "high": lambda candles, row, moment: candles.high[row] > 1.001 * moment.px[-1],
+    "volume": lambda candles, row, moment: candles.volume[row] > 3 * candles.volume[row - 1],
+    "ten bars later": lambda candles, row, moment: candles.close[min(row + 10, len(candles.close) - 1)] > moment.px[-1],
+    "a gap": lambda candles, row, moment: np.isnan(candles.close[row]),
+    "the end": lambda candles, row, moment: np.full(len(moment.symbols), row > 0.4 * len(candles.close)),
+    "volume of all time": lambda candles, row, moment: candles.volume[row - 1] > np.nanmean(candles.volume),
+}
 
 
 def scales_by_the_whole_time(candles):
@@ -60,13 +74,39 @@ def test_an_honest_function_passes(candles):
     assert check(candles, lambda _: honest).clean
 
 
-def test_a_strategy_that_reads_the_next_minute_is_caught(candles):
-    found = check(candles, lambda _: reads_the_next_minute)
+@pytest.mark.parametrize("kind", PEEKS)
+def test_a_strategy_that_reads_later_bars_is_caught_whatever_it_reads(candles, kind):
+    found = check(candles, peeking(PEEKS[kind]), moments=10)
     assert not found.clean
     leak = found.leaks[0]
+    assert leak.field in ("target", "weights", "equity", "cash")
+    assert leak.at_ms <= leak.changed_from_ms
+    assert "when bars from" in str(leak)
+
+
+def test_a_strategy_that_reads_the_bar_of_its_decision_is_caught_at_that_decision(candles):
+    leak = check(candles, peeking(PEEKS["close"])).leaks[0]
     assert leak.field == "target"
     assert leak.at_ms == leak.changed_from_ms
-    assert "when bars from" in str(leak)
+
+
+def test_the_table_that_a_strategy_sees_holds_nothing_later(candles):
+    def digs(moment):
+        later = moment.px.base[len(moment.px) :]
+        assert np.isnan(later).all()
+        assert not np.isnan(moment.px).any()
+        return np.full(len(moment.symbols), 0.05)
+
+    Engine(candles, OPTIONS, kernels=KERNELS).run(digs, Params())
+
+
+def test_a_check_leaves_funding_by_the_hour_as_it_is(candles):
+    hours = int(candles.open_ms[-1]) // 3_600_000 - int(candles.open_ms[0]) // 3_600_000 + 1
+    options = BacktestOptions(cycle_minutes=5, funding=np.full((hours, 3), 1e-5))
+    found = check_lookahead(
+        candles, strategy_for=lambda _: "equal", params=Params(), options=options, moments=3, kernels=KERNELS
+    )
+    assert found.clean
 
 
 def test_a_strategy_that_prepares_itself_from_the_whole_time_is_caught(candles):

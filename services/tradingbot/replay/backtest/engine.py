@@ -176,20 +176,23 @@ class Engine:
         self._kernels.simulate(prepared, wanted, confidence)
 
     def _run_function(self, function: WeightFunction, prepared: Run, params: Params) -> None:
+        # What comes later is not yet in the table that the function sees: its memory holds nothing to read ahead.
+        told, row = np.full_like(self._market.seen, np.nan), 0
         for d in range(len(self.at_ms)):
             self._kernels.settle(d, prepared)
-            answer = _checked(function(self._moment(d, prepared, params)), at_ms=int(self.at_ms[d]))
+            now = self._first + d * self._step_minutes + 1
+            told[row:now], row = self._market.seen[row:now], now
+            answer = _checked(function(self._moment(d, prepared, params, px=told[:now])), at_ms=int(self.at_ms[d]))
             usable = self._usable(d)
             wanted = np.where(usable, answer.weights, np.nan)
             self._kernels.act(d, prepared, wanted, answer.confidence)
 
-    def _moment(self, d: int, prepared: Run, params: Params) -> Moment:
-        i = self._first + d * self._step_minutes
+    def _moment(self, d: int, prepared: Run, params: Params, *, px: FloatArray) -> Moment:
         return Moment(
             index=d,
             at_ms=int(self.at_ms[d]),
             symbols=self.symbols,
-            px=self._market.seen[: i + 1],
+            px=px,
             ret_5m=self._facts.ret_5m[:, d],
             ret_1h=self._facts.ret_1h[:, d],
             vol_1h=self._facts.vol_1h[:, d],

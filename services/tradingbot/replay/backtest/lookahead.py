@@ -1,10 +1,11 @@
 """Does a strategy know the future? What comes after a moment is altered; nothing up to it may change.
 
 A run on the candles as they are and a run on candles whose bars from a moment on are others must agree bit for bit on
-every decision up to that moment, for several moments. The price that opens the moment's own bar is left: it is the
-first price of that minute, known when the decision is made. This finds what reads ahead in any way that reaches the
-result, such as a future bar, a mean or a scale taken over the whole table, a file written by an earlier run. It cannot
-find knowledge that is in the strategy itself: a model that was trained on these months, parameters tuned on them.
+every decision up to that moment, for several moments. Prices, volumes a hundred times as large or small, which bars are
+missing and how many there are all change; the price that opens the moment's own bar is left where it is known as the
+first price of that minute when the decision is made. This finds what reads ahead in any way that reaches the result at
+one of the moments, such as a future bar, or at any decision, such as a mean or a scale taken over the whole table. It
+cannot find knowledge that is in the strategy itself: a model trained on these months, parameters tuned on them.
 """
 
 from __future__ import annotations
@@ -14,14 +15,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tradingbot.domain.cycles import from_ms
+from tradingbot.domain.cycles import MINUTE_MS, from_ms
 from tradingbot.domain.params import Params
 from tradingbot.replay.backtest.engine import Engine, Kernels
 from tradingbot.replay.backtest.market import Candles, FloatArray
 from tradingbot.replay.backtest.options import BacktestOptions, Result, WeightFunction
+from tradingbot.replay.data.candles import between
 
 StrategyFor = Callable[[Candles], "str | WeightFunction"]
 """Makes the strategy for a run's candles: one that prepares itself from them is looked through too."""
+
+MOMENTS = 10
+GAP_BARS = 3
+"""Bars that are made to miss after every other moment."""
 
 _KNOWN = ("equity", "cash", "weights", "target", "approved", "pnl_usd", "mode", "funding_usd")
 """Told before or by a decision."""
@@ -70,7 +76,7 @@ def check_lookahead(
     strategy_for: StrategyFor,
     params: Params,
     options: BacktestOptions,
-    moments: int = 5,
+    moments: int = MOMENTS,
     kernels: Kernels | None = None,
 ) -> LookAhead:
     """Run once as it is and once for each of several moments, spread evenly over the decisions."""
@@ -78,9 +84,11 @@ def check_lookahead(
     whole = engine.run(strategy_for(candles), params)
     places = np.linspace(0, len(whole.at_ms) - 1, moments + 2).astype(int)[1:-1]
     leaks = []
-    for place in sorted(set(places.tolist())):
+    for turn, place in enumerate(sorted(set(places.tolist()))):
         t_ms = int(whole.at_ms[place])
-        other = altered(candles, from_ms=t_ms)
+        other = altered(candles, from_ms=t_ms, turn=turn)
+        if np.ndim(options.funding) == 0:  # funding by hour would not fit a shorter time
+            other = _shortened(other, from_ms=t_ms, cycle_ms=options.cycle_minutes * MINUTE_MS)
         again = Engine(other, options, kernels=kernels).run(strategy_for(other), params)
         if leak := first_difference(whole, again, place=place):
             leaks.append(replace(leak, changed_from_ms=t_ms))
@@ -89,14 +97,15 @@ def check_lookahead(
     )
 
 
-def altered(candles: Candles, *, from_ms: int) -> Candles:
-    """The same bars before a moment, others from it on: prices up to a third away and another volume.
+def altered(candles: Candles, *, from_ms: int, turn: int = 0) -> Candles:
+    """The same bars before a moment, others from it on: prices a quarter up or down, volumes times or by a hundred.
 
-    Bars that are missing stay missing; the open of the bar that begins at the moment is left.
+    Bars that are missing stay missing; the open of the bar that begins at the moment is left. In odd turns the next
+    bars are missing of the coins whose price at the moment the bar before tells. Each turn alters in another way.
     """
     first = int(np.searchsorted(candles.open_ms, from_ms))
     shape = candles.close[first:].shape
-    k = np.arange(shape[0] * shape[1]).reshape(shape) + 1.0
+    k = np.arange(shape[0] * shape[1]).reshape(shape) + 1.0 + turn
     factor = 0.75 + 0.5 * np.modf(k * 0.6180339887498949)[0]
     opening = candles.open[first:] * factor
     if len(opening) and int(candles.open_ms[first]) == from_ms:
@@ -107,10 +116,19 @@ def altered(candles: Candles, *, from_ms: int) -> Candles:
         "high": np.maximum(opening, close) * 1.001,
         "low": np.minimum(opening, close) * 0.999,
         "close": close,
-        "volume": candles.volume[first:] * factor + 1.0,
+        "volume": candles.volume[first:] * factor * np.where(factor > 1.0, 100.0, 0.01) + 1.0,
     }
+    if turn % 2 and first:
+        for new in bars.values():
+            new[:GAP_BARS, ~np.isnan(candles.close[first - 1])] = np.nan
     joined = {name: np.concatenate((getattr(candles, name)[:first], new)) for name, new in bars.items()}
     return Candles(symbols=candles.symbols, open_ms=candles.open_ms, bar_ms=candles.bar_ms, **joined)
+
+
+def _shortened(candles: Candles, *, from_ms: int, cycle_ms: int) -> Candles:
+    """Without the later half of what follows a moment, whose own cycle stays whole."""
+    end_ms = int(candles.open_ms[-1]) + candles.bar_ms
+    return between(candles, start_ms=int(candles.open_ms[0]), end_ms=max((from_ms + end_ms) // 2, from_ms + cycle_ms))
 
 
 def first_difference(one: Result, other: Result, *, place: int) -> Leak | None:

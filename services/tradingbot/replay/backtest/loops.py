@@ -325,15 +325,15 @@ def flatten(d: int, run: Run) -> None:
 
 
 def fill(d: int, order: Order, run: Run) -> None:
-    """Trade signed lots at a fraction of a minute; what would fill beyond the guard stays undone."""
+    """Trade signed lots at a fraction of a minute; what would fill beyond the guard, or without a bar, stays undone."""
     market, coins, trading, account, out = run.market, run.coins, run.rules.trading, run.account, run.out
     n, lots, minute = order.coin, order.lots, order.minute
+    out.count[ORDERS, d] += 1
     opening = market.open[minute, n]
-    mid, volume = account.by_coin[PX, n], 0.0
-    if not math.isnan(opening):
-        mid = path_px(opening, market.high[minute, n], market.low[minute, n], market.close[minute, n], order.fraction)
-        volume = market.volume[minute, n]
-    deep_usd = max(volume * mid, MIN_VOLUME_USD)
+    if math.isnan(opening):
+        return
+    mid = path_px(opening, market.high[minute, n], market.low[minute, n], market.close[minute, n], order.fraction)
+    deep_usd = max(market.volume[minute, n] * mid, MIN_VOLUME_USD)
     size = max(lots, -lots)
     worse_bps = slippage_bps(
         size / coins.lots_per_coin[n] * mid / deep_usd, trading.half_spread_bps, trading.impact_bps
@@ -345,7 +345,6 @@ def fill(d: int, order: Order, run: Run) -> None:
         worse_bps = slippage_bps(
             size / coins.lots_per_coin[n] * mid / deep_usd, trading.half_spread_bps, trading.impact_bps
         )
-    out.count[ORDERS, d] += 1
     qty = size / coins.lots_per_coin[n]
     signed = qty if lots > 0 else -qty
     worse = worse_bps / 10_000.0
