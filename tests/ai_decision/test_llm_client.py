@@ -8,6 +8,7 @@ import time
 
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from ai_decision.market import features, view
 from ai_decision.model import KEY, TODAY, WEIGHTS, PatientClock, answer, asking, settings, spent
@@ -470,8 +471,12 @@ async def test_an_answer_that_was_paid_for_counts_though_redis_goes_away(valkey,
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(DailySpend, "settle", away)
-            proposal = await strategy.propose(view())
+            with capture_logs() as logged:
+                proposal = await strategy.propose(view())
     assert proposal.weights == WEIGHTS
+    (told,) = [each for each in logged if each["event"] == "spend_not_settled"]
+    assert told["reserved_usd"] > told["cost_usd"] > 0
+    assert told["error"]
 
 
 async def test_a_prompt_that_does_not_exist_is_refused_at_the_start(valkey, model_server):

@@ -14,6 +14,7 @@ from typing import Any, Final, Generic
 
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from structlog import get_logger
 
 from tradingbot.ai_decision.llm.answer import AnswerT, read_answer
 from tradingbot.ai_decision.llm.chat import ChatServer, Completion, Request, open_http
@@ -23,7 +24,7 @@ from tradingbot.ai_decision.llm.faults import Fault, ModelFailed, NoCompletion, 
 from tradingbot.ai_decision.llm.prompt import Prompt
 from tradingbot.ai_decision.llm.record import Ledger
 from tradingbot.ai_decision.llm.schema import strict_schema
-from tradingbot.ai_decision.llm.spend import DailySpend, Prices, Reservation
+from tradingbot.ai_decision.llm.spend import MICRO, DailySpend, Prices, Reservation
 from tradingbot.ai_decision.settings import AiDecisionSettings, ApiKeyUnreadable
 from tradingbot.bus.errors import BusError
 from tradingbot.domain.messages import ModelName
@@ -185,6 +186,12 @@ class ModelClient:
             await self._spend.settle(reservation, micro_usd)
         except BusError as error:
             count_error(error)
+            get_logger("tradingbot.ai_decision").warning(
+                "spend_not_settled",
+                error=str(error),
+                reserved_usd=reservation.micro_usd / MICRO,
+                cost_usd=micro_usd / MICRO,
+            )
 
     def _judged(self, asking: _Asking[AnswerT], completion: Completion, index: int) -> AnswerT:
         asking.ledger.answered(completion.text, sample=index)
