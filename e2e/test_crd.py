@@ -55,6 +55,18 @@ AT_CREATION: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"ai": {"strategy": "regime", "endpoint": "https://api.example.com/v1"}},
         "model is needed by the strategies",
     ),
+    "a model's key in the clear": (
+        EXAMPLE,
+        {
+            "ai": {
+                "strategy": "llm",
+                "endpoint": "http://api.example.com/v1",
+                "model": "m",
+                "apiKeySecretRef": {"name": "llm"},
+            }
+        },
+        "endpoint is http:// at a public host",
+    ),
     "net above gross": (EXAMPLE, {"risk": {"maxNet": 0.5}}, "maxNet must not be above maxGross"),
     "a cap of no coin": (EXAMPLE, {"risk": {"caps": {"B TC": 0.1}}}, "caps has a name that no coin has"),
     "a cap above gross": (EXAMPLE, {"risk": {"caps": {"BTC": 0.5}}}, "no cap in caps may be above maxGross"),

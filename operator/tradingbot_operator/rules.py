@@ -9,6 +9,7 @@ checked with every change of the mode: none may be tightened.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -48,6 +49,13 @@ def _cycle_has_room(spec: TradingBotSpec) -> bool:
     return needed < spec.cycle_seconds
 
 
+def _keeps_the_model_key(spec: TradingBotSpec) -> bool:
+    ai = spec.ai
+    if not ai.may_ask or ai.api_key_secret_ref is None or ai.endpoint is None:
+        return True
+    return re.fullmatch(KEEPS_A_KEY, ai.endpoint) is not None
+
+
 def _own_redis_fields_unused(redis: RedisSpec) -> bool:
     return redis.url_secret_ref is None or not redis.retain
 
@@ -60,6 +68,17 @@ def _unchanged(field: str, *, absent: str | None = None) -> str:
 
 
 _NAME = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
+_BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_INSIDE = (
+    r"[A-Za-z][A-Za-z0-9_-]*\.?",
+    r"([A-Za-z0-9_-]+\.)+svc(\.cluster\.local)?\.?",
+    rf"(10|127)(\.{_BYTE}){{3}}",
+    rf"(192\.168|169\.254|172\.(1[6-9]|2[0-9]|3[01]))(\.{_BYTE}){{2}}",
+    r"\[(::1|(f[cd][0-9a-f]|fe[89ab])[0-9a-f]:[0-9a-f:]*)\]",
+)
+"""Hosts of this machine, its cluster and private networks; ai_decision's own check says the same of any address."""
+KEEPS_A_KEY = rf"^(https://.*|http://({'|'.join(_INSIDE)})(:[0-9]+)?([/?#].*)?)$"
+"""URLs on whose way nobody else reads a key; for CEL and Python alike."""
 _SECONDS = "self.ai.decisionBudgetSeconds + (self.execution.slices - 1) * self.execution.sliceIntervalSeconds"
 
 _RESOURCE = (
@@ -206,6 +225,14 @@ _AI = (
         path="spec.ai.model",
         required=True,
         holds=lambda spec: not spec.ai.asks_a_model or spec.ai.model is not None,
+    ),
+    Rule(
+        at="spec.ai",
+        cel="self.strategy in ['baseline', 'equal', 'inverse_vol'] || !has(self.apiKeySecretRef) || "
+        f"!has(self.endpoint) || self.endpoint.matches(r'{KEEPS_A_KEY}')",
+        message="endpoint is http:// at a public host, which shows the key of apiKeySecretRef on the way: use https://",
+        path="spec.ai.endpoint",
+        holds=_keeps_the_model_key,
     ),
 )
 

@@ -151,7 +151,8 @@ class AiSpec(SpecModel):
     endpoint: HttpUrl | None = None
     """Base URL of the language model's OpenAI-compatible API, such as https://api.example.com/v1. Needed by llm and
     regime. A model in the cluster is named NAME.NAMESPACE.svc; one in a private network needs the chart's
-    `bots.modelEgress`."""
+    `bots.modelEgress`. With apiKeySecretRef, http:// is refused unless the host is in the cluster (a .svc, or a name
+    without a dot) or a loopback or private address."""
     model: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
     """The language model's name, as the endpoint knows it. Needed by llm and regime."""
     api_key_secret_ref: ApiKeyRef | None = None
@@ -180,6 +181,11 @@ class AiSpec(SpecModel):
     def is_plugin(self) -> bool:
         """Whether the strategy is one of a person's own."""
         return self.strategy.startswith(PLUGIN_PREFIX)
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether the strategy may ask somebody: then its pod is given the model's settings and the way there."""
+        return self.asks_a_model or self.is_plugin
 
 
 class DrawdownSpec(SpecModel):

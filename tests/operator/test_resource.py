@@ -7,12 +7,26 @@ from typing import Any
 
 import pytest
 
-from support.operator_specs import ALLOWED, CHANGES, RULES, SCHEMA, Accepted, Refused, body, example, off_paper
+from support.operator_specs import (
+    ALLOWED,
+    CHANGES,
+    RULES,
+    SCHEMA,
+    Accepted,
+    Refused,
+    body,
+    example,
+    keyed_model,
+    off_paper,
+)
+from tradingbot.ai_decision.settings import AiDecisionSettings
 from tradingbot.domain.params import AiParams, ExecutionParams, Params, RiskParams
 from tradingbot.domain.static import StaticSettings
+from tradingbot.runtime.settings import SettingsError
 from tradingbot_operator.params import params_of
 from tradingbot_operator.resource import InvalidSpec, parse
 from tradingbot_operator.rules import RULES as ALL_RULES
+from tradingbot_operator.rules import broken_rules
 from tradingbot_operator.spec import TradingBotSpec
 
 
@@ -109,6 +123,31 @@ def test_every_rule_with_a_python_half_has_a_case_that_breaks_it() -> None:
 def _broken(case: Refused) -> list[Any]:
     spec = TradingBotSpec.model_validate(case.spec)
     return [rule for rule in ALL_RULES if rule.holds and not rule.holds(spec)]
+
+
+KEYED_URLS = (
+    "https://api.example.com/v1", "http://api.example.com/v1", "http://model:8000/v1", "http://model.:8000/v1",
+    "http://model.ai.svc:8000/v1", "http://model.ai.svc.cluster.local./v1", "http://model.ai.svc.evil.com/v1",
+    "http://evil.com/model.svc", "http://evil.com?model.svc", "http://evil.com#.svc", "http://evil.com/?http://model",
+    "http://8.8.8.8/v1", "http://134744072/v1", "http://0x7f.1/v1", "http://127.1/v1", "http://127.0.0.1/v1",
+    "http://10.0.0.7:8000", "http://10.0.0.256/v1", "http://010.0.0.1/v1", "http://10.0.0.1.evil.com/v1",
+    "http://172.15.0.1/v1", "http://172.16.0.1/v1", "http://172.31.255.255/v1", "http://172.32.0.1/v1",
+    "http://192.168.0.1/v1", "http://192.169.0.1/v1", "http://169.254.1.1/v1", "http://[::1]:8000/v1",
+    "http://[fd00::1]/v1", "http://[fe80::1]/v1", "http://[fc::1]/v1", "http://[2001:4860:4860::8888]/v1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("url", KEYED_URLS)
+def test_the_resource_and_the_decision_agree_to_whom_a_key_may_go_in_clear_text(url: str) -> None:
+    """What is taken here does not fail in the pod, and what the pod takes is not refused here."""
+    environ = {"REDIS_URL": "redis://x", "BOT_ID": "b", "AI_STRATEGY": "llm", "AI_LLM_MODEL": "m"}
+    try:
+        AiDecisionSettings.load({**environ, "AI_LLM_ENDPOINT": url, "AI_LLM_API_KEY": "sk-1"})
+        taken = True
+    except SettingsError as error:
+        taken = "shows the key on the way" not in str(error)
+    spec = TradingBotSpec.model_validate({"ai": keyed_model(url)})
+    assert [rule.path for rule in broken_rules(spec)] == ([] if taken else ["spec.ai.endpoint"])
 
 
 def test_an_invalid_spec_names_its_fields_and_keeps_the_body() -> None:

@@ -57,6 +57,11 @@ def off_paper(network: str = "testnet", **more: Any) -> Body:
     return {"network": network, "accountAddress": ACCOUNT, "privateKeySecretRef": {"name": "agent"}, **more}
 
 
+def keyed_model(endpoint: str, *, strategy: str = "llm") -> Body:
+    """A spec's language model, with a key."""
+    return {"strategy": strategy, "endpoint": endpoint, "model": "m", "apiKeySecretRef": {"name": "llm"}}
+
+
 _ON_PAPER = "on network paper the operator makes the exchange"
 _UID = "01234567-89ab-cdef-0123-456789abcdef"
 
@@ -92,6 +97,10 @@ RULES = (
             "spec.ai.endpoint", "endpoint is needed by the strategies llm and regime"),
     Refused("endpoint-without-model", {"ai": {"strategy": "regime", "endpoint": "http://m/v1"}},
             "spec.ai.model", "model is needed by the strategies llm and regime"),
+    Refused("model-key-in-the-clear", {"ai": keyed_model("http://api.example.com/v1")},
+            "spec.ai.endpoint", "endpoint is http:// at a public host"),
+    Refused("plugin-key-in-the-clear", {"ai": keyed_model("http://8.8.8.8:8000/v1", strategy="plugin:mine")},
+            "spec.ai.endpoint", "endpoint is http:// at a public host"),
     Refused("retain-of-another-redis", {"redis": {"retain": True, "urlSecretRef": {"name": "r"}}},
             "spec.redis.retain", "retain is for the bot's own Redis"),
     Refused("name-too-long", {}, "", "metadata.name must have at most 40 characters", bot="b" * 41, by_operator=False),
@@ -189,5 +198,9 @@ ALLOWED = (
     Accepted("plugin", {}, {"ai": {"strategy": "plugin:my-own.v2"}}),
     Accepted("model", {}, {"ai": {"strategy": "llm", "endpoint": "https://api.example.com/v1", "model": "m",
                                   "apiKeySecretRef": {"name": "llm"}, "samples": 3, "temperature": 0.7}}),
+    Accepted("model-key-in-the-cluster", {}, {"ai": keyed_model("http://model.ai.svc:8000/v1")}),
+    Accepted("model-key-to-a-private-address", {}, {"ai": keyed_model("http://172.31.0.4:8000/v1", strategy="regime")}),
+    Accepted("model-key-on-this-machine", {}, {"ai": keyed_model("http://[::1]:8000/v1")}),
+    Accepted("model-that-nobody-asks", {}, {"ai": keyed_model("http://api.example.com/v1", strategy="baseline")}),
     Accepted("resources-said", {}, {"resources": {"execution": {"requests": {"cpu": 1, "memory": "64Mi"}}}}),
 )  # fmt: skip

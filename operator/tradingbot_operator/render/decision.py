@@ -14,21 +14,17 @@ MODEL_KEY_FIELD: Final = "api-key"
 def decision_environment(ai: AiSpec) -> dict[str, str]:
     """By the names of ``tradingbot.ai_decision.settings``; the model's settings only where somebody may ask it."""
     values = {"AI_STRATEGY": ai.strategy, "DECISION_BUDGET_S": str(ai.decision_budget_seconds)}
-    return values | _model(ai) if _may_ask(ai) else values
+    return values | _model(ai) if ai.may_ask else values
 
 
 def decision_mounts(ai: AiSpec) -> tuple[Mount, ...]:
     """The model's key, read anew at each call, so that a Secret that is rotated counts without a restart."""
     given = ai.api_key_secret_ref
-    if given is None or not _may_ask(ai):
+    if given is None or not ai.may_ask:
         return ()
     items = [{"key": given.key, "path": MODEL_KEY_FIELD}]
     source: dict[str, Any] = {"secret": {"secretName": given.name, "items": items, "defaultMode": PRIVATE_FILES}}
     return (Mount(name="model-key", path=MODEL_FOLDER, source=source),)
-
-
-def _may_ask(ai: AiSpec) -> bool:
-    return ai.asks_a_model or ai.is_plugin
 
 
 def _model(ai: AiSpec) -> dict[str, str]:

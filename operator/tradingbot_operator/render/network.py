@@ -78,7 +78,7 @@ def _model(bot: Bot, context: Context) -> Iterator[EgressRule]:
     ai = bot.spec.ai
     if ai.asks_a_model and ai.endpoint:
         yield _to_url(bot, ai.endpoint)
-    if ai.asks_a_model or ai.is_plugin:
+    if ai.may_ask:
         yield from context.settings.model_egress
 
 
