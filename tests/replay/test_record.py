@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,10 +25,10 @@ from tradingbot.bus.client import connect
 from tradingbot.bus.names import STREAMS, Key, Stream, dead_letter_stream
 from tradingbot.bus.trim import ARCHIVE_COUNTS_MS, UNTIL_FIELD, trim_streams
 from tradingbot.replay.archive import archive as archives
-from tradingbot.replay.archive.archive import Archive, ArchiveError
+from tradingbot.replay.archive.archive import Archive, ArchiveError, Note
 from tradingbot.replay.archive.parts import Part, in_order, name_of
 from tradingbot.replay.archive.recorder import RECORDED, Recorder
-from tradingbot.replay.archive.tables import RawEntry
+from tradingbot.replay.archive.tables import DamagedPart, RawEntry
 from tradingbot.runtime.clock import SystemClock
 
 IDENTITY = json.dumps({"bot_id": "b", "network": "paper", "account": "0x0"})
@@ -203,8 +204,6 @@ async def test_an_archive_is_one_bots_and_one_recorders(redis: Redis, tmp_path: 
     await redis.set(Key.IDENTITY, IDENTITY.replace('"b"', '"c"'))
     with pytest.raises(ArchiveError, match="the record of bot b on paper, not of c"):
         await once(redis, tmp_path)
-    with pytest.raises(ArchiveError, match="no record here"):
-        Archive.existing(tmp_path / "elsewhere")
 
 
 async def test_reading_a_range_of_cycles_leaves_the_others_out(tmp_path: Path) -> None:
@@ -213,6 +212,81 @@ async def test_reading_a_range_of_cycles_leaves_the_others_out(tmp_path: Path) -
     found = Archive(tmp_path).read(Stream.TARGET, cycles=("20260218T1605Z", "20260218T1607Z"))
     assert [each.id for each in found] == ["5-0", "6-0", "7-0"]
     assert [each.id for each in Archive(tmp_path).read(Stream.TARGET, ids={"9-0", "77-0"})] == ["9-0"]
+
+
+def an_archive(folder: Path, *, parts: int = 3, each: int = 4) -> list[str]:
+    """A record of a stream in small files; returns its ids."""
+    archive = Archive(folder)
+    folder.mkdir(exist_ok=True)
+    archive.claim(Note(bot_id="b", network="paper", account="0x0"))
+    rows = [RawEntry(f"{number}-0", {"p": payload(number)}) for number in range(1, parts * each + 1)]
+    for first in range(0, len(rows), each):
+        archive.append(Stream.TARGET, rows[first : first + each])
+    return [row.id for row in rows]
+
+
+def test_a_reader_misses_and_doubles_nothing_while_files_are_merged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recorder merges at each point at which the reader may be."""
+    for seen in range(13):
+        folder = tmp_path / str(seen)
+        ids = an_archive(folder)
+        reading = Archive(folder).read(Stream.TARGET)
+        begun = [next(reading).id for _ in range(seen)]
+        with monkeypatch.context() as patched:
+            patched.setattr(archives, "MERGE_FROM", 2)
+            Archive(folder).append(Stream.TARGET, [RawEntry("99-0", {"p": payload(99)})])
+        assert len(list(folder.rglob("*.parquet"))) == 1
+        assert [each for each in begun + [each.id for each in reading] if each != "99-0"] == ids
+
+
+@pytest.mark.parametrize("spoil", [lambda whole: whole[: len(whole) // 2], lambda _: b"", lambda _: b"PAR1" * 9])
+def test_a_file_that_was_spoilt_is_named_and_never_read_as_if_it_were_whole(
+    tmp_path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
+    an_archive(tmp_path)
+    _, spoilt, _ = sorted(tmp_path.rglob("*.parquet"))
+    spoilt.write_bytes(spoil(spoilt.read_bytes()))
+    with pytest.raises(DamagedPart, match=re.escape(f"{spoilt}: damaged")):
+        list(Archive(tmp_path).read(Stream.TARGET))
+
+
+def test_a_flipped_bit_in_the_rows_of_a_file_is_noticed_or_changes_nothing(tmp_path: Path) -> None:
+    an_archive(tmp_path, parts=1)
+    (path,) = tmp_path.rglob("*.parquet")
+    whole, rows = path.read_bytes(), list(Archive(tmp_path).read(Stream.TARGET))
+    footer = int.from_bytes(whole[-8:-4], "little") + 8
+    noticed = 0
+    for place in range(0, len(whole) - footer, 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        try:
+            assert list(Archive(tmp_path).read(Stream.TARGET)) == rows, place
+        except DamagedPart:
+            noticed += 1
+    assert noticed
+
+
+def test_a_folder_that_is_no_record_says_what_it_is(tmp_path: Path) -> None:
+    an_archive(tmp_path / "a")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "folder.json").write_text("{}")
+    (tmp_path / "tomorrow").mkdir()
+    (tmp_path / "tomorrow" / archives.NOTE).write_text(
+        Note(format=2, bot_id="b", network="n", account="").model_dump_json()
+    )
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / archives.NOTE).write_text('{"format"')
+    for name, why in (
+        ("nowhere", "no such folder"),
+        ("a/alpha.target", "a part of the record .*/a; name that"),
+        ("data", "a bot's data folder"),
+        ("tomorrow", "format 2; this version reads 1"),
+        ("torn", "cannot be read"),
+        (".", "no record here"),
+    ):
+        with pytest.raises(ArchiveError, match=why):
+            Archive.existing(tmp_path / name)
 
 
 async def test_an_outage_of_redis_only_makes_the_recorder_late(durable_server: Server, tmp_path: Path) -> None:

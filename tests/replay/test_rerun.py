@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
@@ -22,7 +23,7 @@ from tradingbot.cli import app
 from tradingbot.domain.modes import Mode
 from tradingbot.execution import sizing
 from tradingbot.market_data import features
-from tradingbot.replay.archive.archive import Archive
+from tradingbot.replay.archive.archive import Archive, Gap
 from tradingbot.replay.archive.tables import RawEntry
 from tradingbot.replay.rerun.rerun import Report, rerun
 from tradingbot.replay.rerun.tape import load
@@ -150,7 +151,26 @@ def test_the_command_fails_when_something_differs(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_cycle_that_is_none_and_a_range_without_anything_are_no_success() -> None:
-    odd = CliRunner().invoke(app, ["replay", "--archive", str(RECORDED), "--cycle", "yesterday"])
-    assert "no cycle's id" in str(odd.exception)
-    nothing = CliRunner().invoke(app, ["replay", "--archive", str(RECORDED), "--to", "19990101T0000Z"])
-    assert nothing.exit_code == 1
+    cycles = load(Archive(RECORDED)).cycles
+    there_is = f"not on the record, which holds cycles from {cycles[0]} to {cycles[-1]}"
+    for arguments, why in (
+        (["--cycle", "yesterday"], "no cycle's id"),
+        (["--cycle", "19990101T0000Z"], f"19990101T0000Z: {there_is}"),
+        (["--to", "19990101T0000Z"], f"the beginning to 19990101T0000Z: {there_is}"),
+        (["--from", cycles[3], "--to", cycles[2]], "later than"),
+        (["--cycle", cycles[3], "--to", cycles[4]], "give one of them"),
+        (["--cost-bps", "3"], "only together with --with"),
+    ):
+        odd = CliRunner().invoke(app, ["replay", "--archive", str(RECORDED), *arguments])
+        assert odd.exit_code != 0
+        assert odd.output == "", "nothing that reads like a report"
+        assert why in str(odd.exception)
+
+
+def test_gaps_that_the_recorder_knows_of_are_told(tmp_path: Path) -> None:
+    folder = shutil.copytree(RECORDED, tmp_path / "a")
+    Archive(folder).add_gaps([Gap(stream=Stream.TARGET, after="5-0", before="9-0")])
+    said = CliRunner().invoke(app, ["replay", "--archive", str(folder), "--json"])
+    assert said.exit_code == 0
+    assert "alpha.target: entries between 5-0 and 9-0 may be missing" in said.stderr
+    assert json.loads(said.stdout)["cycles"] > 0

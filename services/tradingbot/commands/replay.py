@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from dotenv import dotenv_values
 
+from tradingbot.bus.names import Stream
 from tradingbot.commands.config import AsJson, EnvFile, find_env_file
 from tradingbot.commands.local import DataDir
 from tradingbot.domain.cycles import start_ms_of
@@ -67,11 +68,15 @@ def replay(
     from tradingbot.replay.rerun.rerun import rerun  # noqa: PLC0415 - Parquet and the services load a lot
     from tradingbot.replay.rerun.tape import FIRST, LAST, load  # noqa: PLC0415
 
-    for each in filter(None, (cycle, first, last)):
-        _check(each)
+    _check(cycle=cycle, first=first, last=last)
+    if cost_bps is not None and settings is None:
+        raise BadRange("--cost-bps: only together with --with")
     change = None if settings is None else _change(settings)
     with _source(archive, data_dir, env_file) as source:
         tape = load(source, first=cycle or first or FIRST, last=cycle or last or LAST)
+        _tell_gaps(source)
+        if not tape.cycles:
+            raise NothingRecorded(_what_there_is(source, cycle or f"{first or 'the beginning'} to {last or 'the end'}"))
         if change is not None:
             _tell_what_if(source, tape, change, cost_bps=cost_bps, as_json=as_json)
             return
@@ -107,11 +112,29 @@ def _tell_what_if(source: Archive, tape: Tape, change: Change, *, cost_bps: floa
     typer.echo(found.model_dump_json(indent=2) if as_json else "\n".join(found.lines()))
 
 
-def _check(cycle_id: str) -> None:
-    try:
-        start_ms_of(cycle_id)
-    except ValueError:
-        raise BadRange(f"{cycle_id}: no cycle's id; one is like 20260218T1600Z") from None
+def _check(*, cycle: str | None, first: str | None, last: str | None) -> None:
+    for each in filter(None, (cycle, first, last)):
+        try:
+            start_ms_of(each)
+        except ValueError:
+            raise BadRange(f"{each}: no cycle's id; one is like 20260218T1600Z") from None
+    if cycle and (first or last):
+        raise BadRange("--cycle is one cycle, --from and --to a range: give one of them")
+    if first and last and first > last:
+        raise BadRange(f"--from {first} is later than --to {last}")
+
+
+def _what_there_is(source: Archive, asked: str) -> str:
+    held = source.cycles(Stream.FEATURES) or source.cycles(Stream.TARGET)
+    if held is None:
+        return f"{asked}: no cycle is on the record yet"
+    return f"{asked}: not on the record, which holds cycles from {held[0]} to {held[1]}"
+
+
+def _tell_gaps(source: Archive) -> None:
+    note = source.note()
+    for gap in note.gaps if note else ():
+        typer.echo(f"{gap.stream}: entries between {gap.after} and {gap.before} may be missing", err=True)
 
 
 @contextmanager

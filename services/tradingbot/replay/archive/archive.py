@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from itertools import groupby, takewhile
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from tradingbot.bus.trim import entry_id
 from tradingbot.domain.errors import Permanent
 from tradingbot.domain.model import Model
 from tradingbot.replay.archive import tables
@@ -21,6 +24,7 @@ from tradingbot.replay.archive.parts import BEGINNING, SUFFIX, Part, day_of, in_
 from tradingbot.replay.archive.tables import RawEntry
 
 NOTE = "archive.json"
+FORMAT = 1
 _LOCK = ".lock"
 MERGE_FROM = 24
 """So many small files of a day are merged into one."""
@@ -44,7 +48,7 @@ class Gap(Model):
 class Note(Model):
     """Whose record this is."""
 
-    format: int = 1
+    format: int = FORMAT
     bot_id: str
     network: str
     account: str
@@ -62,18 +66,29 @@ class Archive:
         """A record that is there.
 
         Raises:
-            ArchiveError: nothing was recorded there.
+            ArchiveError: nothing was recorded there, or it cannot be read.
         """
-        if not (folder / NOTE).is_file():
-            raise ArchiveError(f"{folder}: no record here; `tradingbot record --to {folder}` makes one")
-        return cls(folder)
+        found = cls(folder)
+        if found.note() is None:
+            raise ArchiveError(f"{folder}: {_why_none(folder)}")
+        return found
 
     # ---------------------------------------------------------------- whose
 
     def note(self) -> Note | None:
-        """Whose record it is; None while nobody has recorded."""
+        """Whose record it is; None while nobody has recorded.
+
+        Raises:
+            ArchiveError: it does not say so, or it is of a format of tomorrow.
+        """
         path = self.folder / NOTE
-        return Note.read(path.read_bytes()) if path.is_file() else None
+        try:
+            note = Note.read(path.read_bytes()) if path.is_file() else None
+        except (ValidationError, OSError):
+            raise ArchiveError(f"{path}: cannot be read, so nobody knows whose record this is") from None
+        if note is not None and note.format != FORMAT:
+            raise ArchiveError(f"{path}: format {note.format}; this version reads {FORMAT}")
+        return note
 
     def claim(self, wanted: Note) -> None:
         """Make the archive this bot's.
@@ -164,12 +179,34 @@ class Archive:
     def read(
         self, stream: str, *, cycles: tuple[str, str] | None = None, ids: Collection[str] | None = None
     ) -> Iterator[RawEntry]:
-        """A stream's entries, oldest first: all, those of the cycles from one to another, or those with these ids."""
-        paths = [each.path for each in self._parts(stream)[0]]
-        if ids is not None:
-            days = {day_of(each) for each in ids}
-            paths = [path for path in paths if path.parent.name in days]
-        return tables.read(paths, cycles=cycles, ids=ids)
+        """A stream's entries, oldest first: all, those of the cycles from one to another, or those with these ids.
+
+        A recorder may merge files meanwhile: what was to be read next is then found anew in the merged one.
+
+        Raises:
+            DamagedPart: a file cannot be read.
+        """
+        days = None if ids is None else {day_of(each) for each in ids}
+        read_to, parts = entry_id(BEGINNING), self._parts(stream)[0]
+        while parts:
+            part, *parts = parts
+            if part.span[1] <= read_to or (days is not None and part.path.parent.name not in days):
+                continue
+            try:
+                for entry in tables.read(part.path, cycles=cycles, ids=ids):
+                    if entry_id(entry.id) > read_to:
+                        read_to = entry_id(entry.id)
+                        yield entry
+                read_to = part.span[1]
+            except FileNotFoundError:
+                parts = self._parts(stream)[0]
+                if part in parts:
+                    raise
+
+    def cycles(self, stream: str) -> tuple[str, str] | None:
+        """The first and the last cycle that a stream's entries name; None when there are none."""
+        found = [each for part in self._parts(stream)[0] if (each := tables.cycles_in(part.path)) is not None]
+        return (min(low for low, _ in found), max(high for _, high in found)) if found else None
 
     def size(self) -> dict[str, int]:
         """Bytes on the disk, by stream."""
@@ -177,6 +214,18 @@ class Archive:
 
     def _parts(self, stream: str) -> tuple[list[Part], list[Part]]:
         return in_order(_parts_in(self.folder / stream, depth="*/*"))
+
+
+def _why_none(folder: Path) -> str:
+    """What a person may have meant by a folder that is no record."""
+    if not folder.exists():
+        return "no such folder"
+    above = next((each for each in folder.resolve().parents if (each / NOTE).is_file()), None)
+    if above is not None:
+        return f"a part of the record {above}; name that"
+    if (folder / "folder.json").is_file():
+        return "a bot's data folder, no record; its own streams are read with --data-dir while it runs"
+    return "no record here; `tradingbot record --to DIR` makes one"
 
 
 def _parts_in(folder: Path, *, depth: str = "*") -> list[Part]:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tradingbot.bus.names import PAYLOAD_FIELD
+from tradingbot.domain.errors import Permanent
 
 SCHEMA = pa.schema(
     [
@@ -27,6 +29,10 @@ SCHEMA = pa.schema(
 TEMPORARY = ".writing"
 _COMPRESSION_LEVEL = 9
 _CYCLE = re.compile(r'"cycle_id":\s*"(\d{8}T\d{4}Z)"')
+
+
+class DamagedPart(Permanent):
+    """A file of the record that the disk or somebody has spoilt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,14 @@ def write_table(path: Path, table: pa.Table) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + TEMPORARY)
     with temporary.open("wb") as file:
-        pq.write_table(table, file, compression="zstd", compression_level=_COMPRESSION_LEVEL, row_group_size=4096)
+        pq.write_table(
+            table,
+            file,
+            compression="zstd",
+            compression_level=_COMPRESSION_LEVEL,
+            row_group_size=4096,
+            write_page_checksum=True,
+        )
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -75,14 +88,23 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_table(paths: Sequence[Path]) -> pa.Table:
-    """All rows of parts, in the order given."""
+    """All rows of parts, in the order given.
+
+    Raises:
+        DamagedPart: one cannot be read.
+    """
     return pa.concat_tables([_whole(path) for path in paths])
 
 
 def read(
-    paths: Sequence[Path], *, cycles: tuple[str, str] | None = None, ids: Collection[str] | None = None
+    path: Path, *, cycles: tuple[str, str] | None = None, ids: Collection[str] | None = None
 ) -> Iterator[RawEntry]:
-    """The entries of parts in the order given: of the cycles from one to another, or with these ids."""
+    """The entries of a part: of the cycles from one to another, or with these ids.
+
+    Raises:
+        DamagedPart: it cannot be read.
+        FileNotFoundError: it has gone.
+    """
     import pyarrow.compute as pc  # noqa: PLC0415 - a recorder never reads, and goes without the memory
     import pyarrow.dataset as ds  # noqa: PLC0415
 
@@ -92,14 +114,45 @@ def read(
     if ids is not None:
         named = pc.is_in(ds.field("id"), pa.array(sorted(ids), pa.string()))
         chosen = named if chosen is None else chosen & named
-    for path in paths:
-        for batch in ds.dataset(path, schema=SCHEMA, format="parquet").to_batches(filter=chosen):
+    checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+    parquet = ds.ParquetFileFormat(default_fragment_scan_options=checked)
+    with _damage_told(path):
+        for batch in ds.dataset(path, schema=SCHEMA, format=parquet).to_batches(filter=chosen):
             for row in batch.to_pylist():
+                if row["id"] is None:  # its footer names other columns
+                    raise pa.ArrowInvalid("an entry without an id")
                 yield _entry(row)
 
 
+def cycles_in(path: Path) -> tuple[str, str] | None:
+    """The first and the last cycle that a part's entries name, from its footer alone; None when they name none.
+
+    Raises:
+        DamagedPart: it cannot be read.
+        FileNotFoundError: it has gone.
+    """
+    with _damage_told(path), pq.ParquetFile(path) as file:
+        column = file.schema_arrow.get_field_index("cycle_id")
+        groups = (file.metadata.row_group(n).column(column).statistics for n in range(file.num_row_groups))
+        found = [(each.min, each.max) for each in groups if each is not None and each.has_min_max]
+    return (min(low for low, _ in found), max(high for _, high in found)) if found else None
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Say which file it is: Arrow tells what it stumbles over."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's own: Arrow's bear no number
+            raise DamagedPart(f"{path}: cannot be read: {error.strerror}") from None
+        raise DamagedPart(f"{path}: damaged, no whole Parquet file; move it away to go on without it") from None
+
+
 def _whole(path: Path) -> pa.Table:
-    with pq.ParquetFile(path) as file:
+    with _damage_told(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         return file.read()
 
 
