@@ -48,6 +48,25 @@ async def test_a_child_that_cannot_be_started_again_is_told_and_tried_again(tmp_
     assert children.pids() == {}
 
 
+async def test_a_child_that_refuses_its_settings_is_told_in_its_own_words_and_not_tried_again(tmp_path: Path) -> None:
+    told: list[tuple[str, str]] = []
+
+    async def reaped(_: str) -> None:
+        raise AssertionError("it is not started again")
+
+    children = Children(
+        clock=SystemClock(), log_dir=tmp_path, reaped=reaped, tell=lambda name, what: told.append((name, what))
+    )
+    (tmp_path / "odd.log").write_text("odd: refused last week\n")
+    script = "echo '{\"event\": \"started\"}'; echo 'odd: AI_STRATEGY: cannot be made' >&2; exit 2"
+    await children.start(ChildSpec(name="odd", argv=("/bin/sh", "-c", script), environ={}))
+    await until(children.refused.is_set)
+    await children.stop_all()
+
+    assert told == [("odd", "refused to start:\nodd: AI_STRATEGY: cannot be made")]
+    assert children.restarts() == {}
+
+
 SUPERVISOR = """
 import asyncio, sys
 from pathlib import Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,20 @@ def test_a_wrong_key_is_never_shown() -> None:
         check_environment({"HL_NETWORK": "mainnet", "DRY_RUN": "false", "HL_PRIVATE_KEY": KEY, "MAX_NET": "x"})
 
     assert "1111" not in str(caught.value)
+
+
+def test_a_strategy_that_is_not_installed_is_refused_by_its_name() -> None:
+    with pytest.raises(SettingsError, match=r"^AI_STRATEGY: no strategy mine is installed .*; there is none$"):
+        check_environment({"AI_STRATEGY": "plugin:mine"})
+
+
+def test_a_strategy_whose_libraries_are_missing_is_refused_with_what_installs_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    regime = {"AI_STRATEGY": "regime", "AI_LLM_ENDPOINT": "http://127.0.0.1:9/v1", "AI_LLM_MODEL": "m"}
+    check_environment(regime)
+    monkeypatch.setitem(sys.modules, "clarabel", None)
+    with pytest.raises(
+        SettingsError, match=r"^AI_STRATEGY: regime needs clarabel: .pip install tradingbot.optimizer..$"
+    ):
+        check_environment(regime)

@@ -266,3 +266,11 @@ def test_settings_that_cannot_be_used_start_nothing(tmp_path: Path) -> None:
         "TWAP_SLICES: input should be greater than or equal to 1; was '0'",
     ]
     assert not (tmp_path / "bot").exists()
+
+
+def test_a_strategy_that_is_not_installed_starts_nothing_and_says_so(tmp_path: Path) -> None:
+    with UpProcess(tmp_path / "bot", *FAST, environ={"AI_STRATEGY": "plugin:mine"}) as bot:
+        assert bot.ended() == 2
+
+    assert bot.text.startswith("AI_STRATEGY: no strategy mine is installed under the entry point tradingbot.strategies")
+    assert not (tmp_path / "bot").exists()

@@ -37,8 +37,7 @@ def load(name: str) -> Strategy:
     Raises:
         SettingsError: none is installed under that name, or it cannot be made.
     """
-    wanted = name.removeprefix(PLUGIN_PREFIX)
-    entry = _entry(wanted)
+    entry = installed(name)
     try:
         strategy = entry.load()()
     except (Exception, SystemExit) as error:
@@ -48,14 +47,19 @@ def load(name: str) -> Strategy:
     return cast("Strategy", strategy)
 
 
-def _entry(wanted: str) -> EntryPoint:
-    installed = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if wanted not in installed:
-        there = ", ".join(sorted(installed)) or "none"
+def installed(name: str) -> EntryPoint:
+    """Where ``plugin:NAME`` is; its code is not touched.
+
+    Raises:
+        SettingsError: none is installed under that name.
+    """
+    wanted, found = name.removeprefix(PLUGIN_PREFIX), {entry.name: entry for entry in entry_points(group=GROUP)}
+    if wanted not in found:
+        there = ", ".join(sorted(found)) or "none"
         raise SettingsError(
             [f"AI_STRATEGY: no strategy {wanted} is installed under the entry point {GROUP}; there is {there}"]
         )
-    return installed[wanted]
+    return found[wanted]
 
 
 @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -19,6 +20,7 @@ from tradingbot.domain.errors import Permanent
 from tradingbot.domain.messages import TargetPortfolio
 from tradingbot.domain.static import PLUGIN_PREFIX
 from tradingbot.runtime.clock import Clock
+from tradingbot.runtime.settings import SettingsError
 
 if TYPE_CHECKING:
     from tradingbot.ai_decision.settings import AiDecisionSettings
@@ -31,6 +33,9 @@ PURE: Final[Mapping[str, Decide]] = {
     "inverse_vol": inverse_vol.propose,
 }
 """Those that need nobody: the same answer to the same view."""
+
+_OPTIMIZER: Final = ("clarabel", "numpy")
+"""What the regime strategy needs beyond the others."""
 
 
 class NotRebuildable(Permanent):
@@ -48,14 +53,30 @@ class Deterministic:
         return self._decide(view)
 
 
+def check_installed(name: str) -> None:
+    """Refuse a strategy that cannot be made here because something is not installed; makes and imports nothing.
+
+    Raises:
+        SettingsError: what is missing.
+    """
+    if name.startswith(PLUGIN_PREFIX):
+        from tradingbot.ai_decision.plugin import installed  # noqa: PLC0415 - only where there is one
+
+        installed(name)
+    elif name == "regime" and (missing := [each for each in _OPTIMIZER if importlib.util.find_spec(each) is None]):
+        raise SettingsError([f"AI_STRATEGY: regime needs {' and '.join(missing)}: `pip install tradingbot[optimizer]`"])
+
+
 @contextlib.asynccontextmanager
 async def open_strategy(settings: AiDecisionSettings, *, redis: Redis, clock: Clock) -> AsyncIterator[Strategy]:
     """The strategy that the settings name, with its connections for as long as the context lasts.
 
     Raises:
-        SettingsError: a plugin is not installed or cannot be made, or the prompt's version does not exist.
+        SettingsError: what the strategy needs is not installed, a plugin cannot be made, or the prompt's version does
+            not exist.
     """
     name = settings.ai_strategy
+    check_installed(name)
     if name in PURE:
         yield Deterministic(PURE[name])
     elif name.startswith(PLUGIN_PREFIX):

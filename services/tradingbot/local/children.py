@@ -43,6 +43,8 @@ class ChildSpec:
 class _Child:
     spec: ChildSpec
     process: asyncio.subprocess.Process | None = None
+    log_from: int = 0
+    """Where in its log the present process began."""
     keeper: asyncio.Task[None] | None = None
 
 
@@ -126,7 +128,7 @@ class Children:
             started_s = self._clock.real_s()
             code = await child.process.wait()
             if code == ExitCode.REFUSED:
-                self._tell(child.spec.name, f"refused to start; see {self._log(child)}")
+                self._tell(child.spec.name, "\n".join(["refused to start:", *self._why(child)]))
                 self.refused.set()
                 return
             self._tell(child.spec.name, f"{_ended(code)}; starting it again")
@@ -146,6 +148,7 @@ class Children:
         if path.exists() and path.stat().st_size > _MAX_LOG_BYTES:
             path.replace(path.with_suffix(".log.1"))
         with path.open("ab") as log:
+            child.log_from = log.tell()
             child.process = await asyncio.create_subprocess_exec(
                 *child.spec.argv,
                 env=dict(child.spec.environ),
@@ -156,6 +159,14 @@ class Children:
                 pass_fds=self._pass_fds,
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
+
+    def _why(self, child: _Child) -> list[str]:
+        """What it said to a person at its refusal: a line for each setting, under its own name."""
+        path, lead = self._log(child), f"{child.spec.name}: "
+        with path.open("rb") as log:
+            log.seek(child.log_from)
+            lines = log.read().decode(errors="replace").splitlines()
+        return [each for each in lines if each.startswith(lead)] or [f"see {path}"]
 
     def _log(self, child: _Child) -> Path:
         return self._log_dir / f"{child.spec.name}.log"

@@ -76,7 +76,8 @@ def check_environment(given: Mapping[str, str]) -> None:
     """Validate everything that is given, as every service would at its start.
 
     Raises:
-        SettingsError: one line per field that is wrong, of all services at once.
+        SettingsError: one line per field that is wrong, of all services at once; where all are right, what the strategy
+            needs and is not installed here.
     """
     usable = {name: value for name, value in given.items() if name not in SET_BY_UP}
     usable |= {"REDIS_URL": "redis://127.0.0.1", "BOT_ID": "check"}
@@ -96,3 +97,6 @@ def check_environment(given: Mapping[str, str]) -> None:
         lines |= dict.fromkeys(error.lines)
     if lines:
         raise SettingsError(list(lines))
+    from tradingbot.ai_decision.strategies import check_installed  # noqa: PLC0415 - `--help` needs no strategy
+
+    check_installed(strategy_in_force(given))
