@@ -98,7 +98,37 @@ def test_show_says_what_is_in_force_and_never_a_secret(tmp_path: Path) -> None:
 def test_show_says_who_decides(tmp_path: Path, given: str, strategy: str) -> None:
     (tmp_path / ".env").write_text(f"{given}\n")
 
-    assert json.loads(run("config", "show", "--json").output)["AI_STRATEGY"] == strategy
+    assert json.loads(run("config", "show", "--json").stdout)["AI_STRATEGY"] == strategy
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "AI_USE_LLM=true\nAI_STRATEGY=equal",
+        "CYCLE_SECONDS=60\nDECISION_BUDGET_S=60",
+        "DRAWDOWN_HALT=0.01",
+        "AI_STRATEGY=plugin:mine",
+    ],
+)
+def test_show_prints_what_up_refuses(tmp_path: Path, given: str, options: tuple[str, ...]) -> None:
+    (tmp_path / ".env").write_text(f"{given}\n")
+    shown, checked = run("config", "show", *options), run("config", "check")
+
+    assert isinstance(shown.exception, SettingsError)
+    assert isinstance(checked.exception, SettingsError)
+    assert shown.exception.lines == checked.exception.lines
+    assert "MAX_GROSS" in shown.stdout, "the settings are shown all the same"
+
+
+def test_settings_that_buy_nothing_are_warned_of_and_not_refused(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("MIN_REBALANCE_WEIGHT=0.05\nUNIVERSE=BTC,ETH\n")
+    for command in (("config", "show", "--json"), ("config", "check")):
+        done = run(*command)
+        assert done.exit_code == 0
+        assert "warning: MIN_REBALANCE_WEIGHT 0.05 is not below TURNOVER_CAP / coins = 0.1 / 2" in done.stderr
+    (tmp_path / ".env").write_text("MIN_REBALANCE_WEIGHT=0.05\nUNIVERSE=BTC\n")
+    assert run("config", "show", "--json").stderr == ""
 
 
 def test_a_command_without_a_bot_says_how_to_start_one() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tradingbot.local.environment import check_environment, read_environment, strategy_in_force
-from tradingbot.local.reference import as_env_file, reference
+from tradingbot.local.environment import check_environment, read_environment, strategy_in_force, warnings
+from tradingbot.local.reference import Setting, as_env_file, reference
 
 app = typer.Typer(no_args_is_help=True, help="Check, show and write settings (docs/settings.md lists them all).")
 
@@ -35,12 +36,16 @@ def check(env_file: EnvFile = None) -> None:
     """Validate the environment and .env; one line per field that is wrong, exit code 2."""
     given = read_environment(find_env_file(env_file), os.environ)
     check_environment(given)
+    _warn(given)
     typer.echo(f"{len(given)} settings given, all valid")
 
 
 @app.command("show")
 def show(env_file: EnvFile = None, *, as_json: AsJson = False) -> None:
-    """Print every setting with the value in force; secrets are never shown."""
+    """Print every setting with the value in force; secrets are never shown.
+
+    What `up` would refuse or warn of follows on stderr; with a refusal the exit code is 2.
+    """
     given = read_environment(find_env_file(env_file), os.environ)
     in_force = {**given, "AI_STRATEGY": strategy_in_force(given)}
     rows = [
@@ -49,12 +54,23 @@ def show(env_file: EnvFile = None, *, as_json: AsJson = False) -> None:
     ]
     if as_json:
         typer.echo(json.dumps({each.name: value for each, value in rows}, indent=2))
-        return
+    else:
+        Console().print(_table(rows, given))
+    check_environment(given)
+    _warn(given)
+
+
+def _table(rows: Sequence[tuple[Setting, str]], given: Mapping[str, str]) -> Table:
     table = Table("setting", "value", "given", "what it is")
     for each, value in rows:
         # As text: rich would take what stands in square brackets for its own markup.
         table.add_row(each.name, Text(value), "yes" if each.name in given else "", Text(each.text))
-    Console().print(table)
+    return table
+
+
+def _warn(given: Mapping[str, str]) -> None:
+    for each in warnings(given):
+        typer.echo(f"warning: {each}", err=True)
 
 
 @app.command("env")

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from tradingbot.domain.cautions import cautions
 from tradingbot.domain.services import SERVICES
-from tradingbot.domain.static import Network
+from tradingbot.domain.static import Network, StaticSettings, split_list
 from tradingbot.runtime.process import settings_class
 from tradingbot.runtime.settings import (
     PARAMETER_NAMES,
@@ -65,6 +66,13 @@ def strategy_in_force(given: Mapping[str, str]) -> str:
     """Who decides, of settings that were checked."""
     short = given.get("AI_USE_LLM", "").strip().lower() in {"true", "t", "yes", "y", "on", "1"}
     return given.get("AI_STRATEGY", "").strip() or ("llm" if short else "baseline")
+
+
+def warnings(given: Mapping[str, str]) -> tuple[str, ...]:
+    """What is allowed and yet was hardly meant, of settings that were checked: a sentence each."""
+    universe = given.get("UNIVERSE")
+    coins = split_list(universe) if universe else StaticSettings().universe
+    return cautions(load_params(given), coins=coins)
 
 
 def base_environment(machine: Mapping[str, str]) -> dict[str, str]:

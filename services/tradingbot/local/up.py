@@ -17,7 +17,7 @@ from tradingbot.domain.static import Network, PriceLabel, StaticSettings
 from tradingbot.local.account import make_agent
 from tradingbot.local.board import Board
 from tradingbot.local.bot import BotPlan, LocalBot
-from tradingbot.local.environment import base_environment, check_environment
+from tradingbot.local.environment import base_environment, check_environment, warnings
 from tradingbot.local.folder import DataFolder, FolderError, Identity
 from tradingbot.local.plan import (
     PlanError,
@@ -65,6 +65,8 @@ async def up(options: UpOptions, *, given: Mapping[str, str], machine: Mapping[s
     await _until_left(folder)
     with folder.locked():
         plan = await _plan(options, static=static, prices=prices, folder=folder, given=given, machine=machine)
+        for each in warnings(given):
+            console.print(f"warning: {each}", style="yellow", highlight=False, markup=False, soft_wrap=True)
         if prices.why:
             console.print(prices.why, highlight=False, markup=False, soft_wrap=True)
         return await _Run(options, plan, console=console).run()
