@@ -112,3 +112,18 @@ def test_coins_come_in_the_usual_order_whatever_the_files_are_called(tmp_path):
     for name in ("ZEC_1m.csv", "SOL.csv", "BTC_1m.parquet", "AAVE_x.csv", "notes.txt"):
         (tmp_path / name).touch()
     assert coins_in(tmp_path) == ("BTC", "SOL", "AAVE", "ZEC")
+
+
+def test_a_coin_that_begins_late_or_ends_early_is_named_with_what_it_costs_the_others(tmp_path):
+    days = synthetic_candles(4 * 1_440, symbols=("BTC", "ETH"))
+    folder = write_folder(tmp_path, days)
+    assert load_candles(folder).left_out == ()
+
+    write_csv(folder / "ETH_1m.csv", rows_of(days, "ETH")[2_160:-1_440])
+    loaded = load_candles(folder)
+    assert loaded.left_out == (
+        "ETH begins 2026-02-20 04:00: 1.5 days of other coins are not used.",
+        "ETH ends 2026-02-21 15:59: 1.0 days of other coins are not used.",
+    )
+    asked = {"start_ms": START_MS + 2_000 * MINUTE_MS, "end_ms": START_MS + 4_000 * MINUTE_MS}
+    assert load_candles(folder, **asked).left_out == ()

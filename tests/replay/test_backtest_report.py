@@ -26,7 +26,7 @@ from tradingbot.replay.backtest.report import report_of, to_cents
 from tradingbot.replay.backtest.rivals import bought_and_held, prices_at, with_part
 from tradingbot.replay.backtest.search import Grid
 from tradingbot.replay.backtest.study import Study, conduct
-from tradingbot.replay.backtest.terminal import show
+from tradingbot.replay.backtest.terminal import remarks, show
 from tradingbot.replay.backtest.thin import edges, extremes
 from tradingbot.replay.data.candles import load_candles
 
@@ -292,6 +292,15 @@ def test_a_report_tells_the_deepest_fall_with_its_dates(findings):
     assert told.depth == figures.deepest_fall(equity).depth
     assert told.peak_at <= told.bottom_at
     assert report_of(findings.result, synthetic_candles(60 * 30, start_ms=MONTH_END_MS)).performance.drawdown == told
+
+
+def test_what_a_late_coin_costs_the_others_stands_in_the_terminal_the_page_and_the_json(findings):
+    said = "ETH begins 2026-02-20 04:00: 1.5 days of other coins are not used."
+    data = findings.report.data.model_copy(update={"left_out": (said,)})
+    told = replace(findings, report=findings.report.model_copy(update={"data": data}))
+    assert said in list(remarks(told))
+    assert said in page(told)
+    assert said in as_text(told)
 
 
 # ---------------------------------------------------------------- readable

@@ -39,6 +39,7 @@ def limits_of(findings: Findings) -> Iterator[str]:
         "Left out: the breaker's health class (stale prices, failed reconciliation), the venue's rate limits and "
         "outages, liquidation, and what order books add to live features and slices."
     )
+    yield from report.data.left_out
     if total := sum(report.data.missing.values()):
         yield f"{total:,} bars are missing; a coin without prices is held, and nothing is invented for it."
     if findings.lookahead is None:

@@ -22,7 +22,7 @@ from tradingbot.replay.backtest import figures
 from tradingbot.replay.backtest.market import Candles, FloatArray, IntArray
 from tradingbot.replay.backtest.options import BacktestOptions, Result
 from tradingbot.replay.backtest.rivals import Rival, rivals_of
-from tradingbot.replay.data.candles import Gaps
+from tradingbot.replay.data.candles import Loaded
 
 _MODES = ("NORMAL", "REDUCE_ONLY", "HALT")
 _PERIODS = {figures.DAY_MS: "days", figures.HOUR_MS: "hours"}
@@ -134,6 +134,8 @@ class DataFacts(Model):
     """Bars by coin."""
     longest_gap: dict[str, int]
     """Bars by coin."""
+    left_out: tuple[str, ...]
+    """What a coin that begins late or ends early costs the others."""
 
 
 class Report(Model):
@@ -170,8 +172,7 @@ def report_of(
     result: Result,
     candles: Candles,
     *,
-    gaps: Sequence[Gaps] = (),
-    files: Sequence[str] = (),
+    loaded: Loaded | None = None,
     others: Sequence[Rival] = (),
 ) -> Report:
     """All figures of a run; ``others`` are further curves at the same moments, such as another strategy's."""
@@ -190,7 +191,7 @@ def report_of(
         warm_up_minutes=result.warm_up_minutes,
         start_equity_usd=result.options.start_equity_usd,
         cautions=cautions(result.params, coins=result.symbols, equity_usd=result.options.start_equity_usd),
-        data=_data(candles, gaps, files),
+        data=_data(candles, loaded or Loaded(candles=candles, gaps=(), files=())),
         performance=performance_of(result.strategy, result.at_ms, result.equity),
         rivals=tuple(performance_of(each.name, result.at_ms, each.equity) for each in rivals),
         costs=costs_of(result),
@@ -328,13 +329,14 @@ def _activity(result: Result, days: float) -> Activity:
     )
 
 
-def _data(candles: Candles, gaps: Sequence[Gaps], files: Sequence[str]) -> DataFacts:
+def _data(candles: Candles, loaded: Loaded) -> DataFacts:
     return DataFacts(
-        files=tuple(files),
+        files=loaded.files,
         bar_minutes=candles.minutes_per_bar,
         bars=len(candles.open_ms),
-        missing={each.symbol: each.missing for each in gaps},
-        longest_gap={each.symbol: each.longest for each in gaps},
+        missing={each.symbol: each.missing for each in loaded.gaps},
+        longest_gap={each.symbol: each.longest for each in loaded.gaps},
+        left_out=loaded.left_out,
     )
 
 

@@ -81,7 +81,7 @@ def conduct(study: Study) -> Findings:
         )
     return Findings(
         result=result,
-        report=report_of(result, candles, gaps=study.loaded.gaps, files=study.loaded.files, others=beside),
+        report=report_of(result, candles, loaded=study.loaded, others=beside),
         rivals=(*beside, *curves_beside(result, candles)),
         search=found,
         lookahead=looked,

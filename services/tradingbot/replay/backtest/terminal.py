@@ -49,6 +49,7 @@ def remarks(findings: Findings) -> Iterator[str]:
     """What a reader must not overlook."""
     report = findings.report
     yield from report.cautions
+    yield from report.data.left_out
     if report.first_restricted_at is not None:
         yield (
             f"From {report.first_restricted_at} on the breaker held the bot back for {1 - report.modes['NORMAL']:.0%} "

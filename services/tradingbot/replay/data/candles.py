@@ -6,7 +6,7 @@ unsorted, doubled or no sound bar is refused with its file and row. Nothing is f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tradingbot.paper.prices.candle_files import SUFFIXES, CandleTable, find_fil
 from tradingbot.paper.prices.model import PricesError
 from tradingbot.replay.backtest.market import Candles, IntArray
 
+DAY_MS = 86_400_000
 FIELDS = ("open", "high", "low", "close", "volume")
 
 
@@ -43,6 +44,8 @@ class Loaded:
     """One a coin, in the order of the coins."""
     files: tuple[str, ...]
     """Their names, without folders."""
+    left_out: tuple[str, ...] = ()
+    """What a coin that begins late or ends early costs the others, in a sentence each, from a day on."""
 
     @property
     def missing(self) -> int:
@@ -72,7 +75,12 @@ def load_candles(
         there = _place(table, times, columns, n)
         gaps.append(_gaps_of(symbol, there, times))
     candles = Candles(symbols=tuple(tables), open_ms=times, bar_ms=bar_ms, **columns)
-    return Loaded(candles=candles, gaps=tuple(gaps), files=tuple(table.path.name for table in tables.values()))
+    return Loaded(
+        candles=candles,
+        gaps=tuple(gaps),
+        files=tuple(table.path.name for table in tables.values()),
+        left_out=tuple(_left_out(tables, start_ms=start_ms, end_ms=end_ms)),
+    )
 
 
 def coins_in(place: Path) -> tuple[str, ...]:
@@ -123,6 +131,21 @@ def _shared(tables: dict[str, CandleTable], *, bar_ms: int, start_ms: int | None
             f"asked was {_when(start_ms)} to {_when(end_ms)}"
         )
     return times
+
+
+def _left_out(tables: dict[str, CandleTable], *, start_ms: int | None, end_ms: int | None) -> Iterator[str]:
+    """Only the time that all coins share is used: say which coin takes a day or more of it from the others."""
+    begins = {symbol: table.t_ms[0] for symbol, table in tables.items()}
+    ends = {symbol: table.t_ms[-1] for symbol, table in tables.items()}
+    latest, earliest = max(begins, key=lambda each: begins[each]), min(ends, key=lambda each: ends[each])
+    before = begins[latest] - max(min(begins.values()), start_ms or 0)
+    after = min(max(ends.values()), end_ms or max(ends.values())) - ends[earliest]
+    for symbol, word, at_ms, lost_ms in (
+        (latest, "begins", begins[latest], before),
+        (earliest, "ends", ends[earliest], after),
+    ):
+        if lost_ms >= DAY_MS:
+            yield f"{symbol} {word} {_when(at_ms)}: {lost_ms / DAY_MS:.1f} days of other coins are not used."
 
 
 def _place(table: CandleTable, times: IntArray, columns: dict[str, np.ndarray], n: int) -> np.ndarray:
