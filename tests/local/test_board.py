@@ -135,3 +135,14 @@ def test_without_a_terminal_each_cycle_gets_one_line_when_the_next_has_begun() -
     (printed,) = console.file.getvalue().splitlines()
     assert printed == line(board.rows[0], facts)
     assert "prices RECORDED" in printed
+
+
+def test_every_cycle_that_counts_has_its_line_when_the_run_ends() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    view, board, facts = make_view(console), board_of(*CHAIN), Facts()
+    for ended in (False, True, True):
+        view.show(board, facts, ended=ended)
+
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().splitlines() == [line(board.rows[0], facts)]
+    assert board.happened == 1

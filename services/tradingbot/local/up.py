@@ -220,7 +220,7 @@ class _Run:
                 await asyncio.wait_for(self._stop.wait(), timeout=_LOOK_S)
         return ExitCode.FAILED if self._options.cycles is not None else ExitCode.DONE
 
-    async def _look(self) -> None:
+    async def _look(self, *, ended: bool = False) -> None:
         answered = await self._watcher.look()
         self._facts.now_ms = self._clock.now_ms()
         mode = self._watcher.mode
@@ -231,7 +231,7 @@ class _Run:
         if self._first_fill_s is None and self._board.first_fill:
             self._first_fill_s = round(self._clock.real_s() - self._started_s, 1)
             self._view.say(f"first fill {self._first_fill_s:g} s after the start")
-        self._view.show(self._board, self._facts)
+        self._view.show(self._board, self._facts, ended=ended)
 
     def _deadline_s(self) -> float | None:
         if self._options.cycles is None:
@@ -242,7 +242,7 @@ class _Run:
     async def _finish(self) -> ExitCode:
         """Come to rest, check the invariants, write the report."""
         await self._come_to_rest()
-        await self._look()
+        await self._look(ended=True)
         evidence = await self._evidence()
         report = Report.of(
             evidence,

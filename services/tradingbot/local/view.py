@@ -49,8 +49,8 @@ class View(Protocol):
 
     def __exit__(self, *exc: object) -> None: ...
 
-    def show(self, board: Board, facts: Facts) -> None:
-        """Show the present state."""
+    def show(self, board: Board, facts: Facts, *, ended: bool = False) -> None:
+        """Show the present state; ended: no other cycle follows."""
         ...
 
     def say(self, text: str) -> None:
@@ -72,7 +72,7 @@ class LiveView:
     def __exit__(self, *exc: object) -> None:
         self._live.__exit__(None, None, None)
 
-    def show(self, board: Board, facts: Facts) -> None:
+    def show(self, board: Board, facts: Facts, *, ended: bool = False) -> None:  # noqa: ARG002 - the table is whole
         """Redraw."""
         self._live.update(render(board, facts))
 
@@ -94,9 +94,9 @@ class PlainView:
     def __exit__(self, *exc: object) -> None:
         return None
 
-    def show(self, board: Board, facts: Facts) -> None:
-        """Print the cycles that ended since the last call."""
-        for row in board.rows[:-1]:
+    def show(self, board: Board, facts: Facts, *, ended: bool = False) -> None:
+        """Print the cycles that ended since the last call; the newest one only where no other follows."""
+        for row in board.rows if ended else board.rows[:-1]:
             if row.cycle_id not in self._told and row.happened:
                 self._told.add(row.cycle_id)
                 self.say(line(row, facts))
