@@ -19,6 +19,7 @@ from ai_decision.test_service import Scene
 from risk_engine.bench import T0
 from support.stage import JumpClock
 from tradingbot.ai_decision import baseline, equal, inverse_vol
+from tradingbot.ai_decision.guard import budget_s
 from tradingbot.ai_decision.plugin import EVIDENCE_MAX, checked
 from tradingbot.ai_decision.service import run
 from tradingbot.ai_decision.strategies import NotRebuildable, from_record, rebuild
@@ -251,6 +252,27 @@ async def test_views_never_queue_up_before_a_plugin_that_does_not_come_back_and_
     assert errors == [None, "no answer within 1.0 s", busy, busy, None]
     assert [each.used for each in await scene.targets()] == ["plugin:away", *["baseline_fallback"] * 3, "plugin:away"]
     assert away.Mine.calls == 3, "of the questions that came meanwhile one was waiting, and no more"
+
+
+@pytest.mark.parametrize("speed", [0.5, 1.0, 1.5, 30.0, 1000.0])
+@pytest.mark.parametrize("cycle_seconds", [60, 3600])
+def test_a_decision_ends_within_its_cycle_however_fast_the_clock_runs(speed, cycle_seconds):
+    budget = budget_s(given_s=12, cycle_seconds=cycle_seconds, speed=speed)
+
+    assert budget == 12 or speed > 1
+    assert budget <= 12
+    assert budget * speed <= max(12.0, cycle_seconds / 3)
+
+
+async def test_on_a_faster_clock_a_plugin_that_hangs_is_waited_for_a_part_of_the_cycle_alone(scene, install):
+    install("odd", odd("await asyncio.sleep(3600)"))
+    scene.environ |= {"AI_STRATEGY": "plugin:odd"}
+    scene.clock.speed = 30.0
+    await decide_twice(scene)
+
+    first, second = await scene.audits()
+    assert first.details["error"].startswith("no answer within 0."), "a cycle is 2 s long"
+    assert second.details["used"] == "plugin:odd"
 
 
 async def test_a_process_that_is_told_to_stop_leaves_the_cycle_to_the_next_one(scene, install):

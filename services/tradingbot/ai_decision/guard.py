@@ -13,6 +13,15 @@ from tradingbot.runtime.stopping import Stopped, unless_stopped
 
 ERROR_MAX = 500
 """Characters of a strategy's error that are told."""
+_PART_OF_FAST_CYCLE = 1 / 3
+"""Of a cycle's real length, where the clock runs faster: orders of a later decision would start too late."""
+_LEAST_S = 0.1
+"""Real seconds that a strategy gets however late it is: one that waits for nobody answers within them."""
+
+
+def budget_s(*, given_s: float, cycle_seconds: int, speed: float) -> float:
+    """Real seconds that a decision may take: as given, but never so long that a faster clock ends its cycle first."""
+    return given_s if speed <= 1 else min(given_s, cycle_seconds / speed * _PART_OF_FAST_CYCLE)
 
 
 async def ask(strategy: Strategy, view: View, *, within_s: float, stop: asyncio.Event) -> Proposal:
@@ -22,7 +31,7 @@ async def ask(strategy: Strategy, view: View, *, within_s: float, stop: asyncio.
         StrategyFailed: there is none, for whatever reason; its cause is the strategy's own error.
         Stopped: the process was told to stop meanwhile; the next one may still decide this cycle.
     """
-    limit = asyncio.timeout(within_s)
+    limit = asyncio.timeout(max(within_s, _LEAST_S))
     try:
         async with limit:
             proposal = await unless_stopped(stop, strategy.propose(view))

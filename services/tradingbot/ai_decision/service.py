@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from tradingbot.ai_decision import baseline
 from tradingbot.ai_decision.decide import DecisionState, decide, previous_weights, skipped, snapshot_problem
-from tradingbot.ai_decision.guard import ask
+from tradingbot.ai_decision.guard import ask, budget_s
 from tradingbot.ai_decision.settings import AiDecisionSettings
 from tradingbot.ai_decision.strategies import open_strategy
 from tradingbot.ai_decision.strategy import Proposal, Strategy, StrategyFailed, View
@@ -82,7 +82,7 @@ class AiDecision:
         if state.cycle_id is not None and start_ms_of(state.cycle_id) >= minute_ms:
             return Outcome(audits=(skipped(f"cycle {state.cycle_id} has its target already", inputs=inputs),))
         deadline_s = self._deadline_s()
-        ground = await self._wait_for_ground()
+        ground = await self._wait_for_ground(deadline_s)
         if isinstance(ground, str):
             self._bus.process.log.warning("no_target", reason=ground)
             return Outcome(audits=(skipped(ground, inputs=inputs),))
@@ -149,17 +149,18 @@ class AiDecision:
 
     def _deadline_s(self) -> float:
         """The real second by which this decision must be made; a longer budget is no hang."""
-        budget_s = self._settings.decision_budget_s
-        self._bus.process.health.beat(Group.AI, max_age_s=MAX_SILENCE_S + budget_s)
-        return self._bus.clock.real_s() + budget_s
+        settings, clock = self._settings, self._bus.clock
+        within_s = budget_s(given_s=settings.decision_budget_s, cycle_seconds=settings.cycle_seconds, speed=clock.speed)
+        self._bus.process.health.beat(Group.AI, max_age_s=MAX_SILENCE_S + within_s)
+        return clock.real_s() + within_s
 
-    async def _wait_for_ground(self) -> _Ground | str:
+    async def _wait_for_ground(self, deadline_s: float) -> _Ground | str:
         """Parameters and a fresh snapshot, or why there are none; gives a system that is starting a moment."""
         clock = self._bus.clock
-        deadline_s = clock.real_s() + min(self._settings.decision_wait_s, self._settings.decision_budget_s)
+        until_s = min(clock.real_s() + self._settings.decision_wait_s, deadline_s)
         while True:
             ground = await self._ground()
-            if isinstance(ground, _Ground) or clock.real_s() >= deadline_s or self._bus.process.stop.is_set():
+            if isinstance(ground, _Ground) or clock.real_s() >= until_s or self._bus.process.stop.is_set():
                 return ground
             await clock.sleep_real(POLL_S)
 

@@ -58,8 +58,9 @@ class AiDecisionSettings(ServiceSettings):
     under the entry point tradingbot.strategies. Default baseline: it needs nobody. docs/strategies.md"""
 
     decision_budget_s: Annotated[float, Field(ge=1, le=600)] = 12
-    """Real seconds that a decision may take in all; then the baseline decides. Default 12: well within a cycle of a
-    minute, and before orders would start late."""
+    """Real seconds that a decision may take in all; then the baseline decides. Where the bot's clock runs faster, at
+    most a third of a cycle's real length. Default 12: well within a cycle of a minute, and before orders would start
+    late."""
 
     decision_wait_s: Annotated[float, Field(ge=0, le=12)] = 3
     """Real seconds that a decision waits for a state snapshot or parameters that are not there yet, as in the first
