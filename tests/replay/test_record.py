@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from tradingbot.replay.archive.parts import Part, in_order, name_of
 from tradingbot.replay.archive.recorder import RECORDED, Recorder
 from tradingbot.replay.archive.tables import DamagedPart, RawEntry
 from tradingbot.runtime.clock import SystemClock
+from tradingbot.runtime.process import ExitCode
 
 IDENTITY = json.dumps({"bot_id": "b", "network": "paper", "account": "0x0"})
 DEADLINE_S = 60.0
@@ -123,10 +125,14 @@ def test_parts_that_a_merged_one_covers_never_count(sizes: list[int], data: st.D
     assert held == list(range(1, bounds[-1] + 1))
 
 
-def record_process(server: Server, folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+def record_process(
+    server: Server, folder: Path, *arguments: str, largest_file: int = resource.RLIM_INFINITY
+) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tradingbot", "record", "--to", str(folder), *arguments]
     environ = {**os.environ, "REDIS_URL": server.url.get_secret_value()}
-    return subprocess.Popen(command, cwd=folder.parent, env=environ, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, cwd=folder.parent, env=environ, stderr=subprocess.PIPE)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    return process
 
 
 async def until_recorded(redis: Redis, folder: Path, stream: str, process: subprocess.Popen[bytes]) -> None:
@@ -191,9 +197,69 @@ async def test_entries_that_went_before_they_were_recorded_are_told_as_a_gap(red
     await redis.xtrim(Stream.AUDIT, maxlen=1, approximate=False)
     ((left, _),) = await on_the_bus(redis, Stream.AUDIT)
     await once(redis, tmp_path)
-    note = Archive(tmp_path).note()
+    assert gaps_of(tmp_path) == [(Stream.AUDIT, written, left)]
+
+
+def gaps_of(folder: Path) -> list[tuple[str, str, str]]:
+    note = Archive(folder).note()
     assert note is not None
-    assert [(each.stream, each.after, each.before) for each in note.gaps] == [(Stream.AUDIT, written, left)]
+    return [(each.stream, each.after, each.before) for each in note.gaps]
+
+
+async def test_entries_that_go_while_a_recorder_is_held_up_are_told_too(redis: Redis, tmp_path: Path) -> None:
+    stop, archive, told = asyncio.Event(), Archive(tmp_path), list[str]()
+    with archive.writing():
+        recorder = Recorder(redis, archive, clock=SystemClock(), flush_s=0.05, tell=told.append)
+        task = asyncio.create_task(recorder.run(stop))
+        await say(redis, Stream.AUDIT, [1])
+        await until(lambda: recorder.recorded == 1)
+        async with redis.pipeline(transaction=True) as pipe:  # between two reads, as a hard MAXLEN would
+            for number in (2, 3):
+                pipe.xadd(Stream.AUDIT, {"p": payload(number)})
+            pipe.xtrim(Stream.AUDIT, maxlen=1, approximate=False)
+            await pipe.execute()
+        await say(redis, Stream.EVENTS, [1, 2])
+        await until(lambda: recorder.recorded == 4)
+        stop.set()
+        await task
+    first, left = (row_id for row_id, _ in on_disk(tmp_path, Stream.AUDIT))
+    assert gaps_of(tmp_path) == [(Stream.AUDIT, first, left)]
+    assert [each.partition(":")[0] for each in told] == [Stream.AUDIT]
+
+
+async def test_a_spoilt_file_does_not_keep_a_recorder_from_recording_and_merging(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    an_archive(tmp_path, parts=4)
+    spoilt = min(tmp_path.rglob("*.parquet"))
+    spoilt.write_bytes(spoilt.read_bytes()[:-9])
+    monkeypatch.setattr(archives, "MERGE_FROM", 4)
+    archive = Archive(tmp_path)
+    for number in range(90, 99):
+        archive.append(Stream.TARGET, [RawEntry(f"{number}-0", {"p": payload(number)})])
+    assert archive.position(Stream.TARGET) == "98-0"
+    assert len(list(tmp_path.rglob("*.parquet"))) < 9
+    with pytest.raises(DamagedPart, match=spoilt.name):
+        list(archive.read(Stream.TARGET))
+    spoilt.unlink()
+    assert [each.id for each in archive.read(Stream.TARGET)][-9:] == [f"{number}-0" for number in range(90, 99)]
+
+
+async def test_a_disk_that_is_full_is_a_failure_to_try_again_and_no_refusal(
+    redis: Redis, valkey_server: Server, tmp_path: Path
+) -> None:
+    """`up` ends the bot when a child refuses; one that fails is started again, and then nothing is missing."""
+    await say(redis, Stream.AUDIT, range(2000))
+    full = record_process(valkey_server, tmp_path / "a", "--once", largest_file=4096)
+    _, said = full.communicate(timeout=DEADLINE_S)
+    assert full.returncode == ExitCode.FAILED, said
+    assert b"kept on the streams" in said
+    assert on_disk(tmp_path / "a", Stream.AUDIT) == []
+    again = record_process(valkey_server, tmp_path / "a", "--once")
+    _, said = again.communicate(timeout=DEADLINE_S)
+    assert again.returncode == ExitCode.DONE, said
+    assert on_disk(tmp_path / "a", Stream.AUDIT) == await on_the_bus(redis, Stream.AUDIT)
+    assert not list(tmp_path.rglob("*.writing"))
 
 
 async def test_an_archive_is_one_bots_and_one_recorders(redis: Redis, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -17,9 +18,14 @@ from tradingbot.commands.local import DataDir
 from tradingbot.domain.errors import Permanent
 from tradingbot.local.access import Access, find_bot
 from tradingbot.local.environment import read_environment
+from tradingbot.runtime.process import ExitCode
 
 _NICE = 10
 """The loop comes first."""
+
+
+_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""A disk that may take it again: `up` tries again and trades on, where a refusal would end the bot."""
 
 
 class RecordFailed(Permanent):
@@ -51,7 +57,10 @@ def record(
     try:
         asyncio.run(_record(access, to, once=once, flush_s=every_s))
     except OSError as error:
-        raise RecordFailed(f"{to}: {error.strerror}") from None
+        if error.errno not in _PASSING:
+            raise RecordFailed(f"{to}: {error.strerror}") from None
+        _tell(f"{to}: {error.strerror}; what is not written is kept on the streams for a day")
+        raise typer.Exit(ExitCode.FAILED) from None
 
 
 async def _record(access: Access, to: Path, *, once: bool, flush_s: float) -> None:
@@ -76,7 +85,10 @@ async def _record(access: Access, to: Path, *, once: bool, flush_s: float) -> No
 
 def _gone(access: Access) -> bool:
     """A bot of this machine that has stopped comes back on another port."""
-    return access.folder is not None and access.folder.running() is None
+    if access.folder is None or access.running is None:
+        return False
+    now = access.folder.running()
+    return now is None or now.redis_url != access.running.redis_url
 
 
 def _tell(text: str) -> None:

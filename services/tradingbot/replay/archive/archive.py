@@ -60,6 +60,8 @@ class Archive:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._spoilt: set[Path] = set()
+        """Files that could not be merged; what comes after them is."""
 
     @classmethod
     def existing(cls, folder: Path) -> Archive:
@@ -154,17 +156,23 @@ class Archive:
     def _merge(self, folder: Path) -> None:
         """Make one of a day's latest small files when they have become many."""
         parts, _ = in_order(_parts_in(folder))
-        small = list(takewhile(lambda each: each.path.stat().st_size < SMALL_BYTES, reversed(parts)))[::-1]
+        small = list(takewhile(self._is_small, reversed(parts)))[::-1]
         if len(small) < MERGE_FROM:
             return
-        tables.write_table(
-            folder / name_of(small[0].first, small[-1].last), tables.read_table([each.path for each in small])
-        )
+        try:
+            rows = tables.read_table([each.path for each in small])
+        except tables.DamagedPart as damaged:
+            self._spoilt.add(damaged.path)  # a reader will tell; recording goes on
+            return
+        tables.write_table(folder / name_of(small[0].first, small[-1].last), rows)
         for each in small:
             each.path.unlink()
 
+    def _is_small(self, part: Part) -> bool:
+        return part.path not in self._spoilt and part.path.stat().st_size < SMALL_BYTES
+
     def _clear_away(self) -> None:
-        for path in self.folder.rglob(f"*{tables.TEMPORARY}"):
+        for path in self.folder.glob(f"*/*/*{SUFFIX}{tables.TEMPORARY}"):
             path.unlink()
         for stream in self.streams():
             for covered in self._parts(stream)[1]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -152,28 +152,32 @@ class Recorder:
         if not identity:
             return False
         self._archive.claim(note_of(identity))
-        self._archive.add_gaps(await self._gaps())
         await self._announce()
         return True
 
-    async def _gaps(self) -> list[Gap]:
-        """Streams whose next entry went before it was read: the last one that is written is not there any more."""
-        found: list[Gap] = []
-        for stream, position in self._written_to.items():
-            if position == BEGINNING:
-                continue
-            with bus_errors():
-                rows: Any = await self._redis.xrange(stream, count=1)
-            if rows and entry_id(rows[0][0]) > entry_id(position):
-                found.append(Gap(stream=stream, after=position, before=rows[0][0]))
-                self._tell(f"{stream}: entries after {position} may be missing, the stream begins at {rows[0][0]}")
-        return found
+    async def _gaps(self, streams: Sequence[str]) -> list[Gap]:
+        """Streams that were read on although the entry that was read last is not there any more."""
+        known = [stream for stream in streams if self._read_to[stream] != BEGINNING]
+        pipe: Any = self._redis.pipeline(transaction=False)
+        for stream in known:
+            pipe.xrange(stream, count=1)
+        with bus_errors():
+            begins: Any = await pipe.execute()
+        return [
+            Gap(stream=stream, after=self._read_to[stream], before=rows[0][0])
+            for stream, rows in zip(known, begins, strict=True)
+            if rows and entry_id(rows[0][0]) > entry_id(self._read_to[stream])
+        ]
 
     async def _read(self) -> bool:
         """Take in what is new; True when there may be more."""
         after: Any = self._read_to
         with bus_errors():
             answer: Any = await self._redis.xread(after, count=PAGE)
+        gaps = await self._gaps([stream for stream, _ in answer or ()])
+        self._archive.add_gaps(gaps)
+        for gap in gaps:
+            self._tell(f"{gap.stream}: entries after {gap.after} may be missing, the stream begins at {gap.before}")
         for stream, rows in answer or ():
             for row_id, fields in rows:
                 self._waiting.take(stream, RawEntry(row_id, fields))

@@ -34,6 +34,10 @@ _CYCLE = re.compile(r'"cycle_id":\s*"(\d{8}T\d{4}Z)"')
 class DamagedPart(Permanent):
     """A file of the record that the disk or somebody has spoilt."""
 
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"{path}: {what}")
+        self.path = path
+
 
 @dataclass(frozen=True, slots=True)
 class RawEntry:
@@ -147,8 +151,8 @@ def _damage_told(path: Path) -> Iterator[None]:
         raise
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # the disk's own: Arrow's bear no number
-            raise DamagedPart(f"{path}: cannot be read: {error.strerror}") from None
-        raise DamagedPart(f"{path}: damaged, no whole Parquet file; move it away to go on without it") from None
+            raise DamagedPart(path, f"cannot be read: {error.strerror}") from None
+        raise DamagedPart(path, "damaged, no whole Parquet file; move it away to go on without it") from None
 
 
 def _whole(path: Path) -> pa.Table:
