@@ -171,6 +171,7 @@ def test_a_plugin_is_asked_without_waiting_and_the_baseline_stands_in_where_it_f
     present = [last.present.get(symbol, 0.0) for symbol in candles.symbols]
     assert present == pytest.approx(result.weights[-1].tolist(), abs=1e-12)
     assert last.cycle_id == "20260218T1750Z"
+    assert strategy.stumbled() == "plugin:own failed at 3 decisions, which the baseline made: every other time"
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from support.candles import synthetic_candles, write_folder
+from tradingbot.ai_decision.strategy import StrategyFailed
 from tradingbot.domain.params import Params
 from tradingbot.replay.backtest import choices, figures
 from tradingbot.replay.backtest.engine import Engine, interpreted_kernels
 from tradingbot.replay.backtest.export import as_text, write
 from tradingbot.replay.backtest.html import page
+from tradingbot.replay.backtest.named import Installed
 from tradingbot.replay.backtest.options import BacktestOptions
 from tradingbot.replay.backtest.plots import _label, _Scale
 from tradingbot.replay.backtest.report import report_of, to_cents
@@ -292,6 +294,28 @@ def test_a_report_tells_the_deepest_fall_with_its_dates(findings):
     assert told.depth == figures.deepest_fall(equity).depth
     assert told.peak_at <= told.bottom_at
     assert report_of(findings.result, synthetic_candles(60 * 30, start_ms=MONTH_END_MS)).performance.drawdown == told
+
+
+def test_a_strategy_that_failed_is_told_before_anything_else(tmp_path):
+    """Else the figures of the baseline, which decided in its place, would pass for its own."""
+
+    class Fails:
+        async def propose(self, view):
+            raise StrategyFailed("no weights today")
+
+    done = conduct(
+        Study(
+            loaded=load_candles(write_folder(tmp_path, synthetic_candles(180))),
+            strategy="plugin:fails",
+            strategy_for=lambda _: Installed("plugin:fails", Fails()),
+            params=Params(),
+            options=OPTIONS,
+            kernels=KERNELS,
+        )
+    )
+    assert done.report.cautions == ("plugin:fails failed at 12 decisions, which the baseline made: no weights today",)
+    assert next(remarks(done)) == done.report.cautions[0]
+    assert done.report.cautions[0] in page(done)
 
 
 def test_what_a_late_coin_costs_the_others_stands_in_the_terminal_the_page_and_the_json(findings):

@@ -37,6 +37,12 @@ class FixedRegime:
             weights[places] = self._weigh(moment, places, correlations)
         return Answer(weights=weights, confidence=self._confidence)
 
+    def stumbled(self) -> str | None:
+        """How often no weights were found."""
+        if not self.unsolved:
+            return None
+        return f"The optimizer found no weights at {self.unsolved:,} decisions: everything was held there."
+
     def _observe(self, moment: Moment) -> Correlations:
         """Every minute since the last moment, whatever the length of a cycle."""
         correlations = self._correlations or Correlations(moment.symbols)

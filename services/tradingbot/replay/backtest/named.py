@@ -60,6 +60,7 @@ class Installed:
         self._strategy = strategy
         self.failures = 0
         """Decisions that the baseline made instead, as live."""
+        self._first_failure = ""
 
     def __call__(self, moment: Moment) -> Answer:
         """The plugin's weights, the baseline's where it fails; a coin that it leaves out is held."""
@@ -69,9 +70,16 @@ class Installed:
             validate(proposal, view)
         except StrategyFailed as error:
             self.failures += 1
+            self._first_failure = self._first_failure or str(error)
             proposal = baseline.propose(view, error=str(error))
         weights: FloatArray = np.array([proposal.weights.get(symbol, np.nan) for symbol in moment.symbols])
         return Answer(weights=weights, confidence=proposal.confidence)
+
+    def stumbled(self) -> str | None:
+        """How often the baseline stood in, and why at first."""
+        if not self.failures:
+            return None
+        return f"{self.__name__} failed at {self.failures:,} decisions, which the baseline made: {self._first_failure}"
 
     def _ask(self, view: View) -> Proposal:
         answering = self._strategy.propose(view)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +95,15 @@ class WeightFunction(Protocol):
 
     def __call__(self, moment: Moment) -> Answer | FloatArray:
         """The weights wanted at a moment."""
+        ...
+
+
+@runtime_checkable
+class Stumbles(Protocol):
+    """A strategy that cannot always answer, and says after a run how often it did not."""
+
+    def stumbled(self) -> str | None:
+        """A sentence for the report; None: it always answered."""
         ...
 
 

@@ -215,8 +215,9 @@ def _labels(scale: _Scale, unit: str, marks: Sequence[Mark]) -> str:
         for tick in scale.ticks
     )
     return ticks + "".join(
-        f'<span class="y right" style="top:{scale.y(mark.value) / 10:.2f}%">{escape(mark.name)}</span>'
-        for mark in marks
+        f'<span class="y right{" under" if k else ""}" style="top:{scale.y(mark.value) / 10:.2f}%">'
+        f"{escape(mark.name)}</span>"
+        for k, mark in enumerate(marks)  # the first above its line, the next below: they may lie close together
     )
 
 

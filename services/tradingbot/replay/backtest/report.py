@@ -151,7 +151,7 @@ class Report(Model):
     warm_up_minutes: int
     start_equity_usd: float
     cautions: tuple[str, ...]
-    """Parameters that keep the bot from trading (``domain.cautions``); none when all is well."""
+    """A strategy that failed, and parameters that keep the bot from trading (``domain.cautions``)."""
     data: DataFacts
     performance: Performance
     rivals: tuple[Performance, ...]
@@ -174,8 +174,9 @@ def report_of(
     *,
     loaded: Loaded | None = None,
     others: Sequence[Rival] = (),
+    remarks: Sequence[str] = (),
 ) -> Report:
-    """All figures of a run; ``others`` are further curves at the same moments, such as another strategy's."""
+    """All figures of a run; ``others``: other curves at the same moments; ``remarks``: cautions about the strategy."""
     days = _days(result.at_ms)
     exposure = exposure_of(result)
     rivals = [*others, *curves_beside(result, candles)]
@@ -190,7 +191,10 @@ def report_of(
         decisions=len(result.at_ms),
         warm_up_minutes=result.warm_up_minutes,
         start_equity_usd=result.options.start_equity_usd,
-        cautions=cautions(result.params, coins=result.symbols, equity_usd=result.options.start_equity_usd),
+        cautions=(
+            *remarks,
+            *cautions(result.params, coins=result.symbols, equity_usd=result.options.start_equity_usd),
+        ),
         data=_data(candles, loaded or Loaded(candles=candles, gaps=(), files=())),
         performance=performance_of(result.strategy, result.at_ms, result.equity),
         rivals=tuple(performance_of(each.name, result.at_ms, each.equity) for each in rivals),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tradingbot.domain.params import Params, merge_override
 from tradingbot.replay.backtest.engine import Engine, Kernels
 from tradingbot.replay.backtest.lookahead import LookAhead, StrategyFor, check_lookahead
-from tradingbot.replay.backtest.options import BacktestOptions, Result
+from tradingbot.replay.backtest.options import BacktestOptions, Result, Stumbles
 from tradingbot.replay.backtest.report import Report, curves_beside, report_of
 from tradingbot.replay.backtest.rivals import Rival
 from tradingbot.replay.backtest.search import Job, Objective, Plan, Search, search
@@ -68,7 +68,9 @@ def conduct(study: Study) -> Findings:
         found = search(candles, job, folds=study.folds)
         params = merge_override(params, dict(found.best.values))
     engine = Engine(candles, study.options, kernels=study.kernels)
-    result = engine.run(study.strategy_for(candles), params)
+    strategy = study.strategy_for(candles)
+    result = engine.run(strategy, params)
+    stumbled = strategy.stumbled() if isinstance(strategy, Stumbles) else None
     beside = [] if study.strategy == BESIDE else [_equal_weights(engine, params)]
     looked = None
     if study.checks_lookahead:
@@ -81,7 +83,7 @@ def conduct(study: Study) -> Findings:
         )
     return Findings(
         result=result,
-        report=report_of(result, candles, loaded=study.loaded, others=beside),
+        report=report_of(result, candles, loaded=study.loaded, others=beside, remarks=[stumbled] if stumbled else []),
         rivals=(*beside, *curves_beside(result, candles)),
         search=found,
         lookahead=looked,
