@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import pytest
 import stamina
+from typer.testing import CliRunner
 
 from support.paper import SYMBOLS, paper_exchange
+from tradingbot.cli import app
+from tradingbot.domain.static import Network, PriceLabel
+from tradingbot.local.folder import DataFolder, Identity, Running
 from tradingbot.paper.prices import SyntheticPrices
 from tradingbot.paper.prices.candle_files import read_candles
-from tradingbot.replay.data.candles import load_candles
+from tradingbot.replay.data.candles import coins_in, load_candles
 from tradingbot.replay.data.download import PAGE, DownloadRefused, Wanted, download, gap_lines
-from tradingbot.runtime.clock import ManualClock
+from tradingbot.runtime.clock import Anchor, ManualClock
 from tradingbot.venue.budget import MemoryBudget
 from tradingbot.venue.errors import UnknownCoin, VenueError
 from tradingbot.venue.http import open_http
@@ -195,3 +200,85 @@ async def test_the_weight_budget_is_waited_for(tmp_path, paper):
         assert (await asking).bars == 2 * PAGE
     # 2 + 2·(20 + 17) weight of 60 a minute: a minute's worth is there at the start, 16 s bring the rest.
     assert waited >= 16
+
+
+def running_bot(path, *, paper_url, prices="synthetic:7"):
+    """A data folder whose bot is said to run, in this process."""
+    folder = DataFolder.make(path)
+    folder.claim(
+        Identity(
+            bot_id="b", network=Network.PAPER, account="0x0", agent=None, prices=prices, label=PriceLabel.SYNTHETIC
+        )
+    )
+    nowhere = "redis://127.0.0.1:1"
+    folder.note_running(
+        Running(
+            pid=os.getpid(),
+            redis_url=nowhere,
+            operator_url=nowhere,
+            monitor_url="",
+            paper_url=paper_url,
+            account="0x0",
+            anchor=str(Anchor.real()),
+        )
+    )
+    return path
+
+
+async def run_download(*arguments):
+    return await asyncio.to_thread(CliRunner().invoke, app, ["download", *map(str, arguments)])
+
+
+async def test_the_exchange_of_the_bot_that_runs_here_is_found(tmp_path, paper, monkeypatch):
+    running_bot(tmp_path / "data" / "one", paper_url=paper.http_url)
+    monkeypatch.chdir(tmp_path)
+    asked = ("--network", "paper", "--out", "candles", "--coins", "BTC", "--from", "2026-02-18T15:00", "--to")
+    said = await run_download(*asked, "2026-02-18T15:30")
+    assert said.exit_code == 0, said.exception
+    assert "BTC: 30 new bars" in said.output
+    named = await run_download(*asked, "2026-02-18T15:40", "--data-dir", "data/one")
+    assert "BTC: 10 new bars, 40 in BTC_1m.parquet" in named.output
+    other = running_bot(tmp_path / "other", paper_url=paper.http_url, prices="synthetic:8")
+    mixed = await run_download(*asked, "2026-02-18T15:50", "--data-dir", other)
+    assert "candles of paper (synthetic:7), not of paper (synthetic:8)" in str(mixed.exception)
+    unnamed = tmp_path / "data" / "two"
+    other.rename(unnamed)
+    assert "more than one bot runs here (one, two)" in str((await run_download(*asked, "2026-02-18T16:00")).exception)
+
+
+async def test_what_was_downloaded_is_told_although_the_next_coin_fails(tmp_path, paper):
+    folder = running_bot(tmp_path / "bot", paper_url=paper.http_url)
+    asked = ("--network", "paper", "--out", tmp_path / "c", "--data-dir", folder, "--from", "2026-02-18T15:00")
+    said = await run_download(*asked, "--coins", "BTC,NOPE")
+    assert said.exit_code != 0
+    assert "NOPE" in str(said.exception)
+    assert "BTC: 60 new bars" in said.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--from", "2026-02-02", "--to", "2026-02-01"], "not before"),
+        (["--from", "tomorrow"], "wanted a date"),
+        (["--coins", " , "], "--coins: none is named"),
+        (["--interval", "1h"], "one of 1m, 5m"),
+        (["--data-dir", "somewhere"], "only with --network paper"),
+        (["--network", "paper", "--data-dir", "nowhere"], "nowhere: no bot runs on this data folder"),
+    ],
+)
+async def test_a_download_that_cannot_be_meant_is_refused_before_anything_is_asked(arguments, why, tmp_path):
+    said = await run_download("--out", tmp_path / "c", *arguments)
+    assert why in str(said.exception)
+    assert not (tmp_path / "c").exists()
+
+
+async def test_a_bot_on_a_real_venue_has_no_paper_exchange(tmp_path):
+    folder = running_bot(tmp_path / "bot", paper_url=None)
+    said = await run_download("--network", "paper", "--out", tmp_path / "c", "--data-dir", folder)
+    assert "trades on a real venue" in str(said.exception)
+
+
+async def test_what_a_killed_download_left_half_written_is_no_coin(tmp_path, info):
+    await download(info, wanted(minutes=10), tmp_path)
+    (tmp_path / ".BTC_1m.4711.parquet").write_bytes(b"PAR1")
+    assert coins_in(tmp_path) == ("BTC",)

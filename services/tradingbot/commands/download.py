@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tradingbot.commands.local import DataDir
 from tradingbot.domain.cycles import from_ms
 from tradingbot.domain.errors import Permanent
 from tradingbot.domain.static import Network, split_list
+from tradingbot.local.access import find_running
 from tradingbot.runtime.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -33,10 +36,14 @@ def download(
     ] = None,
     end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Default: now.")] = None,
     network: Annotated[Network, typer.Option(help="Public data: no key, no account.")] = Network.MAINNET,
-    url: Annotated[str | None, typer.Option(help="Another address, such as of `tradingbot paper`.")] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Another address. Default with --network paper: of the bot that runs here, else port 3001."),
+    ] = None,
     weight_per_min: Annotated[
         int, typer.Option(min=60, max=1200, help="Of the address's 1200 a minute; leaves room for a bot.")
     ] = 600,
+    data_dir: DataDir = None,
 ) -> None:
     """Download candles from the venue, for `backtest` and for `up --prices`.
 
@@ -52,25 +59,50 @@ def download(
         raise DownloadOptions(f"--interval {interval}: one of {', '.join(INTERVALS_MS)}")
     bar_ms = INTERVALS_MS[interval]
     start_ms, end_ms = moment_ms(start, option="--from"), moment_ms(end, option="--to")
+    if start_ms is not None and end_ms is not None and start_ms >= end_ms:
+        raise DownloadOptions(f"--from {start} is not before --to {end}")
+    if not split_list(coins):
+        raise DownloadOptions("--coins: none is named")
+    market = network.value
+    if network is Network.PAPER and url is None:
+        url, market = _paper(data_dir)
+    elif data_dir is not None:
+        raise DownloadOptions("--data-dir: only with --network paper and without --url")
     wanted = [
-        Wanted(
-            symbol=coin,
-            interval=interval,
-            start_ms=start_ms,
-            end_ms=end_ms,
-            network=network.value,
-        )
+        Wanted(symbol=coin, interval=interval, start_ms=start_ms, end_ms=end_ms, network=market)
         for coin in split_list(coins)
     ]
-    for each in asyncio.run(_download(wanted, out, network=network, url=url, weight_per_min=weight_per_min)):
-        typer.echo(_line(each, bar_ms))
-        for line in gap_lines(each, bar_ms=bar_ms):
+
+    def tell(fetched: Fetched) -> None:
+        typer.echo(_line(fetched, bar_ms))
+        for line in gap_lines(fetched, bar_ms=bar_ms):
             typer.echo(f"  {line}")
+
+    asyncio.run(_download(wanted, out, network=network, url=url, weight_per_min=weight_per_min, tell=tell))
+
+
+def _paper(data_dir: Path | None) -> tuple[str | None, str]:
+    """Where the exchange of the bot that runs here is, and how its market is called: two of them are never mixed."""
+    found = find_running(data_dir)
+    if found is None:
+        return None, Network.PAPER.value
+    folder, running = found
+    identity = folder.identity()
+    if running.paper_url is None or identity is None:
+        raise DownloadOptions(f"{folder.path}: its bot trades on a real venue; name that with --network")
+    return running.paper_url, f"{Network.PAPER.value} ({identity.prices})"
 
 
 async def _download(
-    wanted: list[Wanted], out: Path, *, network: Network, url: str | None, weight_per_min: int
-) -> list[Fetched]:
+    wanted: list[Wanted],
+    out: Path,
+    *,
+    network: Network,
+    url: str | None,
+    weight_per_min: int,
+    tell: Callable[[Fetched], None],
+) -> None:
+    """Each coin's file in turn; what is there is told at once, because the next may fail."""
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import Progress  # noqa: PLC0415
 
@@ -81,14 +113,12 @@ async def _download(
     from tradingbot.venue.network import urls  # noqa: PLC0415
 
     budget = MemoryBudget(SystemClock(), capacity_per_min=weight_per_min)
-    found = []
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
         async with open_http(urls(network, url).http_url) as http:
             for each in wanted:
                 task = bar.add_task(each.symbol, total=None)
                 info = InfoClient(http, budget)
-                found.append(await fetch(info, each, out, progress=partial(bar.advance, task)))
-    return found
+                tell(await fetch(info, each, out, progress=partial(bar.advance, task)))
 
 
 def _line(each: Fetched, bar_ms: int) -> str:

@@ -68,7 +68,7 @@ def find_bot(*, data_dir: Path | None, given: Mapping[str, str], operator: bool 
     Raises:
         NoBot: none runs, or more than one and none was named.
     """
-    found = _running(data_dir)
+    found = find_running(data_dir)
     if found is not None:
         folder, running = found
         url = running.operator_url if operator else running.redis_url
@@ -89,7 +89,12 @@ def find_bot(*, data_dir: Path | None, given: Mapping[str, str], operator: bool 
     )
 
 
-def _running(data_dir: Path | None) -> tuple[DataFolder, Running] | None:
+def find_running(data_dir: Path | None) -> tuple[DataFolder, Running] | None:
+    """The bot of ``data_dir``, else the only one that runs below ``data/``; None when none does.
+
+    Raises:
+        NoBot: none runs on ``data_dir``, or more than one does and none was named.
+    """
     if data_dir is not None:
         folder = DataFolder(data_dir.resolve())
         running = folder.running()

@@ -90,7 +90,8 @@ def coins_in(place: Path) -> tuple[str, ...]:
         PricesError: there is no candle file.
     """
     files = [place] if place.is_file() else sorted(place.iterdir()) if place.is_dir() else []
-    names = {each.name.partition(".")[0].partition("_")[0] for each in files if each.suffix.lower() in SUFFIXES}
+    candles = (each.name for each in files if each.suffix.lower() in SUFFIXES and not each.name.startswith("."))
+    names = {name.partition(".")[0].partition("_")[0] for name in candles}
     if not names:
         raise PricesError(f"{place}: no candle files; wanted files like BTC_1m.parquet or BTC_1m.csv")
     usual = StaticSettings.model_fields["universe"].get_default(call_default_factory=True)
