@@ -23,6 +23,7 @@ from tradingbot.cli import app
 from tradingbot.domain.modes import Mode
 from tradingbot.execution import sizing
 from tradingbot.market_data import features
+from tradingbot.replay.archive import tables
 from tradingbot.replay.archive.archive import Archive, Gap
 from tradingbot.replay.archive.tables import RawEntry
 from tradingbot.replay.rerun.rerun import Report, rerun
@@ -102,7 +103,7 @@ INPUTS = [
     (Stream.SNAPSHOT, {Step.DECISION, Step.APPROVAL}, "snapshot"),
     (Stream.FEATURES, {Step.DECISION}, "features"),
     (Stream.TARGET, {Step.APPROVAL}, "target"),
-    (Stream.APPROVED, {Step.PLAN}, "approval"),
+    (Stream.APPROVED, {Step.PLAN}, "approved"),
 ]
 
 
@@ -117,11 +118,43 @@ def test_a_step_whose_input_is_missing_is_never_called_equal(stream: Stream, ste
 
 
 @pytest.mark.parametrize(("stream", "steps", "why"), INPUTS)
-def test_a_step_whose_input_is_another_is_never_called_equal(stream: Stream, steps: set[Step], why: str) -> None:
+def test_a_step_whose_input_is_another_than_it_names_differs(stream: Stream, steps: set[Step], why: str) -> None:
     again = rerun(load(Without(stream, tampered=True)))
+    assert not again.equal
     assert not [each for each in again.of(Found.EQUAL) if each.step in steps]
-    unchecked = [each.why for each in again.of(Found.UNCHECKED) if each.step in steps]
-    assert any(why in each and "its digest differs" in each for each in unchecked)
+    found = [each for each in again.of(Found.DIFFERS) if each.path == f"inputs.{why}_digest"]
+    assert {each.step for each in found} == steps
+    assert all(each.recorded != each.recomputed for each in found)
+
+
+@pytest.mark.parametrize(
+    ("stream", "path"),
+    [
+        (Stream.TARGET, ("targets", 0, "weight")),
+        (Stream.TARGET, ("confidence",)),
+        (Stream.APPROVED, ("approved_targets", 1, "weight")),
+        (Stream.APPROVED, ("risk_summary", "turnover")),
+        (Stream.FEATURES, ("vol_1h", "ETH")),
+    ],
+)
+def test_one_bit_of_a_recorded_number_makes_the_command_fail_and_name_it(
+    stream: Stream, path: tuple[str | int, ...], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(RECORDED, tmp_path / "a")
+    (part,) = (folder / stream).rglob("*.parquet")
+    rows = list(Archive(folder).read(stream))
+    message = json.loads(rows[12].payload or "")
+    inner = message["data"]
+    for each in path[:-1]:
+        inner = inner[each]
+    inner[path[-1]] = math.nextafter(inner[path[-1]], 9)
+    rows[12] = replace(rows[12], fields={"p": json.dumps(message)})
+    tables.write(part, rows)
+    said = CliRunner().invoke(app, ["replay", "--archive", str(folder)])
+    assert said.exit_code == 1
+    named = ".".join(str(each) for each in path if isinstance(each, str))
+    lines = [line for line in said.output.splitlines() if line.startswith("differs")]
+    assert any(all(word in line for word in named.split(".")) for line in lines), lines
 
 
 def test_a_record_that_begins_in_the_middle_says_what_it_cannot_check() -> None:

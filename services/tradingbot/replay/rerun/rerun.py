@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from tradingbot.domain.model import Model
 from tradingbot.replay.rerun.steps import approval_again, decision_again, features_again, plan_again
 from tradingbot.replay.rerun.tape import Tape
-from tradingbot.replay.rerun.verdicts import CannotCheck, Found, Step, Verdict
+from tradingbot.replay.rerun.verdicts import CannotCheck, Contradiction, Found, Step, Verdict, compared
 
 _OF_A_CYCLE: dict[Step, Callable[[Tape, str], Verdict]] = {
     Step.DECISION: decision_again,
@@ -73,6 +73,8 @@ def rerun(tape: Tape) -> Report:
 def _checked(step: Step, again: Callable[[Tape, str], Verdict], tape: Tape, cycle_id: str) -> Verdict:
     try:
         return again(tape, cycle_id)
+    except Contradiction as found:
+        return compared(step, cycle_id, found.difference)
     except CannotCheck as why:
         return Verdict(step=step, cycle_id=cycle_id, found=Found.UNCHECKED, why=str(why))
 

@@ -32,9 +32,9 @@ from tradingbot.execution.plan import make_plan, request_of
 from tradingbot.market_data.liquidity import book_fields
 from tradingbot.market_data.minute import moves
 from tradingbot.market_data.told import Told
-from tradingbot.replay.rerun.compare import difference, in_common, plain
+from tradingbot.replay.rerun.compare import Difference, difference, in_common, plain
 from tradingbot.replay.rerun.tape import Meaning, Recorded, Tape
-from tradingbot.replay.rerun.verdicts import CannotCheck, Found, Step, Verdict, compared
+from tradingbot.replay.rerun.verdicts import CannotCheck, Contradiction, Found, Step, Verdict, compared
 from tradingbot.risk_engine import decide as gate
 
 AUDITED = ("strategy", "used", "confidence", "signals", "steps", "gross", "net", "turnover", "held", "model", "error")
@@ -219,7 +219,7 @@ def plan_again(tape: Tape, cycle_id: str) -> Verdict:
     basis, inputs = plan.data.basis, plan.data.inputs
     if basis is None:
         raise CannotCheck("the plan does not name what it was made from")
-    approved = _input(tape.approved.get(cycle_id), inputs.approved_id, inputs.approved_digest, "approval")
+    approved = _input(tape.approved.get(cycle_id), inputs.approved_id, inputs.approved_digest, "approved")
     execution = _meaning(tape, inputs).params.execution
     targets = {each.symbol: each.weight for each in approved.approved_targets}
     again = make_plan(request_of(plan.data, basis, targets=targets, params=execution))
@@ -230,11 +230,16 @@ def plan_again(tape: Tape, cycle_id: str) -> Verdict:
 
 
 def _input(entry: Recorded[DataT] | None, entry_id: str | None, named: str | None, what: str) -> DataT:
-    """An input that a message names, whose text is what it was then."""
+    """An input that a message names, whose text is what it was then.
+
+    Raises:
+        CannotCheck: it is not on the record.
+        Contradiction: it is, with another text.
+    """
     if entry is None or entry.id != entry_id:
         raise CannotCheck(f"{what} {entry_id or ''} that it was made from is not on the record")
-    if digest(entry.raw) != named:
-        raise CannotCheck(f"{what} {entry_id} on the record is not the one that it was made from: its digest differs")
+    if (held := digest(entry.raw)) != named:
+        raise Contradiction(Difference(f"inputs.{what}_digest", named, held))
     return entry.data
 
 

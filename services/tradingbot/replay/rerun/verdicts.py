@@ -47,6 +47,14 @@ class CannotCheck(Exception):  # noqa: N818 - not an error
     """An input is not on the record; the text names it."""
 
 
+class Contradiction(CannotCheck):
+    """The record contradicts itself: an input is there, and is not the one that the step names by its digest."""
+
+    def __init__(self, difference: Difference) -> None:
+        super().__init__(f"{difference.path}: {difference.recorded} is named, {difference.recomputed} is on the record")
+        self.difference = difference
+
+
 def compared(step: Step, cycle_id: str, difference: Difference | None) -> Verdict:
     """The verdict of a comparison."""
     if difference is None:
