@@ -138,7 +138,9 @@ def _money(findings: Findings) -> str:
         Text(
             title="Underwater",
             note=f"Below the highest equity so far: {shown(fall.depth, '%')} at most, {fall.days:.1f} days."
-            + (" The breaker acts at the dashed lines." if marks else ""),
+            + (" The breaker acts at the dashed lines" if marks else "")
+            + (", counted anew from each time that it was cleared" if marks and _clears(report) else "")
+            + ("." if marks else ""),
             told=f"The deepest fall was {shown(fall.depth, '%')}, from {fall.peak_at} to {fall.bottom_at}.",
         ),
         [Line(name="Underwater", at_ms=result.at_ms, values=below, kind="fall")],
@@ -147,6 +149,10 @@ def _money(findings: Findings) -> str:
         tall=160,
     )
     return f"<h2>Money</h2>{equity}{underwater}{_modes(findings)}"
+
+
+def _clears(report: Report) -> bool:
+    return report.options["clear_after_minutes"] is not None
 
 
 def _modes(findings: Findings) -> str:
