@@ -29,6 +29,7 @@ from tradingbot.domain.errors import Permanent, Temporary
 from tradingbot.domain.messages import AuditRecord, Command, ControlCommand, StateSnapshot
 from tradingbot.domain.modes import Mode, ModeSource
 from tradingbot.local.access import Access, NoBot, find_bot
+from tradingbot.local.audit_line import audit_line
 from tradingbot.local.environment import read_environment
 from tradingbot.runtime.clock import Ids
 
@@ -400,7 +401,10 @@ def audit(
     data_dir: DataDir = None,
     env_file: EnvFile = None,
 ) -> None:
-    """Search the audit log, or follow it: inputs, clamps, plans, executions, errors."""
+    """Search the audit log, or follow it: inputs, clamps, plans, executions, errors.
+
+    A line a record, with the figures that matter; --json prints the whole of each.
+    """
 
     wanted = (search, f'"kind":"{kind}"' if kind else "")
 
@@ -451,14 +455,7 @@ def _print_record(raw: str, wanted: tuple[str, ...], *, as_json: bool) -> None:
     except ValidationError:
         typer.echo(raw)
         return
-    record = message.data
-    details = " ".join(
-        f"{name}={json.dumps(value)}" for name, value in record.details.items() if value not in (None, [], {}, "")
-    )
-    typer.echo(
-        f"{message.env.ts:%H:%M:%S} {message.env.cycle_id} {message.env.source:<15} "
-        f"{record.level:<7} {record.kind:<18} {details}"
-    )
+    typer.echo(audit_line(message))
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
