@@ -231,3 +231,25 @@ async def test_without_redis_a_process_lives_on_a_budget_of_its_own(durable_serv
     await clock.advance(36)
     await asyncio.wait_for(waiting, 60)
     await redis.aclose()
+
+
+async def test_what_the_venue_says_is_used_up_is_used_up_for_every_process(any_redis: Redis) -> None:
+    clock = ManualClock(NOW_MS)
+    cancels, polls = (WeightBudget(any_redis, capacity_per_min=1100, clock=clock) for _ in range(2))
+    polling = PollingBudget(polls, per_min=1100)
+    await cancels.exhaust()
+    await cancels.exhaust()
+    assert (await polls.left(), await polling.left()) == (0, 0)
+    await clock.advance(6)
+    assert await polls.left() == pytest.approx(110)
+    assert await polling.left() == 0
+
+
+async def test_without_redis_what_is_used_up_is_used_up_in_this_process(durable_server: Server) -> None:
+    redis = connect(durable_server.url, client_name="test")
+    await library.load_library(redis)
+    budget = WeightBudget(redis, capacity_per_min=1100, clock=ManualClock(NOW_MS))
+    durable_server.kill()
+    await budget.exhaust()
+    assert await budget.left() == 0
+    await redis.aclose()

@@ -135,6 +135,11 @@ class WeightBudget:
         )
         return bucket.level(now_ms)
 
+    async def exhaust(self) -> None:
+        """Take all that is left: the venue has said that there is less than was counted."""
+        if (left := await self.left()) > 0:
+            await self._try(left, reserve=0.0)
+
     async def _try(self, weight: float, *, reserve: float) -> int:
         now_ms = self._clock.now_ms()
         own = (float(weight), self._capacity, self._refill_per_s, float(reserve))

@@ -197,6 +197,8 @@ class Control:
             return
         if any(each.stage is Stage.OPEN and each.outcome is None for each in self._book.ledger.live()):
             return
+        if self._sender.starved:
+            return
         if self._clock.now_ms() - self._looked_ms < self._scaled(LOOK_AGAIN_MS, 200) and not self._nothing_can_come():
             return
         self._looked_ms, halt = self._clock.now_ms(), self.applied.received_at

@@ -85,6 +85,8 @@ class Recovery:
 
     async def _accounted(self) -> bool:
         """True when nothing of an earlier life is left to happen."""
+        if self._sender.starved:
+            return False
         try:
             seen = await self._strays.look()
         except VenueError as error:

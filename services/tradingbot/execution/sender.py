@@ -37,6 +37,7 @@ class Sender:
     def __init__(self, *, book: Book, venue: VenueLink, gate: Gate) -> None:
         self._book = book
         self._bus = book.bus
+        self._first = venue.first
         self._actions = ActionSender(bus=book.bus, venue=venue, gate=gate)
         self._works: dict[str, Work] = {}
         self.caught_up = asyncio.Event()
@@ -49,6 +50,11 @@ class Sender:
     def idle(self) -> bool:
         """True when no request is in flight and no PLACE is known here whose fate is not recorded."""
         return self._actions.in_flight == 0 and not any(work.place for work in self._works.values())
+
+    @property
+    def starved(self) -> bool:
+        """True while the venue refuses a cancel for want of weight: whatever else wants some must wait."""
+        return self._first.starved
 
     async def run(self) -> None:
         """Read and send until cancelled; entries that an earlier life left come first.

@@ -6,6 +6,9 @@ committed, so the bytes can be rebuilt after a crash and are the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import count
+
 from tradingbot.bus.session import BusSession
 from tradingbot.domain.errors import Temporary
 from tradingbot.domain.messages import ReportStatus
@@ -16,11 +19,13 @@ from tradingbot.execution.venue_link import VenueLink
 from tradingbot.execution.work import Record, Work, wire_cancels, wire_orders
 from tradingbot.runtime import metrics
 from tradingbot.venue import errors as venue_errors
-from tradingbot.venue.errors import AlreadyAdmitted, OutcomeUnknown, Retryable, VenueError
+from tradingbot.venue.errors import AlreadyAdmitted, OutcomeUnknown, RateLimited, Retryable, VenueError
 from tradingbot.venue.exchange import ActionResult, Failed, Filled, Resting, Status, Success
 from tradingbot.venue.wire import Action, SignedRequest, cancel_by_cloid_action, order_action
 
 BACK_OFF_S = (0.1, 0.3, 1.0, 2.0)
+CANCEL_BACK_OFF_S = (0.1, 0.2, 0.4)
+"""A cancel weighs 1 of the venue's weight, and 20 come in a second: it is sent again soon, for as long as it takes."""
 TRIES = 3
 """How often the same bytes of a PLACE are sent, before the venue is asked instead."""
 
@@ -73,21 +78,34 @@ class ActionSender:
     async def cancel(self, work: Work, record: Record) -> Events:
         """Carried out until the venue answers: a cancel has no expiry and is never dropped for age."""
         request = self._signed(cancel_by_cloid_action(wire_cancels(work.intents, record)), record)
-        tries = 0
-        while request is not None:
+        try:
+            return [] if request is None else await self._carry_out(request, work)
+        finally:
+            self._venue.first.over(work.action_id)
+
+    async def _carry_out(self, request: SignedRequest, work: Work) -> Events:
+        for tries in count():
             try:
                 result = await self._send(request, work)
             except (AlreadyAdmitted, venue_errors.Refused):
                 break  # admitted before, or its nonce is too old: if an order still stands, it is asked for again
             except (OutcomeUnknown, Retryable) as error:
-                await self._pause(tries, error if isinstance(error, Retryable) else None)
-                tries += 1
+                if isinstance(error, Retryable):
+                    self._left.discard(work.action_id)  # nothing was admitted, and no earlier sending is in doubt
+                await self._wait_to_cancel(work, tries, error)
             else:
                 # Any other answer says that it does not rest, not how it ended: the tracker asks.
                 gone = Final(outcome=ReportStatus.CANCELED, at_ms=self._now_ms())
                 answered = zip(work.cloids, result.statuses, strict=True)
                 return [(cloid, gone) for cloid, status in answered if isinstance(status, Success)]
         return []
+
+    async def _wait_to_cancel(self, work: Work, tries: int, error: VenueError) -> None:
+        """Until it is sent again: soon, whatever the cause, unless the venue itself names the time."""
+        starved = _wants_weight(error)
+        await self._venue.first.failed(work.action_id, work.cloids, starved=starved)
+        named = error if isinstance(error, Retryable) and not starved else None
+        await self._pause(tries, named, back_off_s=CANCEL_BACK_OFF_S)
 
     def unsent(self, work: Work, record: Record | None, *, reason: str) -> Events:
         """Orders whose bytes may have left are unknown; those whose bytes provably did not are over."""
@@ -153,9 +171,11 @@ class ActionSender:
         wait_ms = (error.delay_s or 0.0) * 1000 * self._bus.clock.speed
         return record.expires_after_ms is not None and self._now_ms() + wait_ms > record.expires_after_ms
 
-    async def _pause(self, tries: int, error: Temporary | None = None) -> None:
+    async def _pause(
+        self, tries: int, error: Temporary | None = None, *, back_off_s: Sequence[float] = BACK_OFF_S
+    ) -> None:
         least_s = error.delay_s if error is not None and error.delay_s is not None else 0.0
-        base_s = BACK_OFF_S[min(tries, len(BACK_OFF_S) - 1)]
+        base_s = back_off_s[min(tries, len(back_off_s) - 1)]
         await self._bus.clock.sleep_real(max(least_s, base_s * self._bus.ids.uniform(0.5, 1.0)))
 
     @staticmethod
@@ -164,6 +184,11 @@ class ActionSender:
 
     def _now_ms(self) -> int:
         return self._bus.clock.now_ms()
+
+
+def _wants_weight(error: VenueError) -> bool:
+    """True when the address's weight is used up; on a resend that is only the cause of what was raised."""
+    return isinstance(error, RateLimited) or isinstance(error.__cause__, RateLimited)
 
 
 LONGEST_TTL_MS = 60_000

@@ -19,8 +19,9 @@ from tradingbot.bus.names import Group, Stream
 from tradingbot.bus.session import BusSession, open_session
 from tradingbot.domain.messages import ApprovedTargetPortfolio, ControlCommand
 from tradingbot.execution.book import Book
+from tradingbot.execution.cancels_first import CancelsFirst, Exhaustible, NoWait
 from tradingbot.execution.control import Control
-from tradingbot.execution.failclosed import cancel_without_bus
+from tradingbot.execution.failclosed import cancel_without_bus, known_cancels
 from tradingbot.execution.flatten import Flattener
 from tradingbot.execution.gate import Gate
 from tradingbot.execution.inquiry import Timing
@@ -33,13 +34,12 @@ from tradingbot.execution.sender import Sender
 from tradingbot.execution.settings import ExecutionSettings
 from tradingbot.execution.strays import Strays
 from tradingbot.execution.tracker import Tracker
-from tradingbot.execution.venue_link import NoWait, VenueLink
+from tradingbot.execution.venue_link import VenueLink
 from tradingbot.execution.watchdog import Watchdog
 from tradingbot.execution.worker import Worker
 from tradingbot.runtime import metrics
 from tradingbot.runtime.process import Process
 from tradingbot.runtime.stopping import Stopped, end, unless_stopped
-from tradingbot.venue.budget import Budget
 from tradingbot.venue.errors import VenueError
 from tradingbot.venue.exchange import ExchangeClient
 from tradingbot.venue.http import open_http
@@ -118,7 +118,7 @@ async def _set_when_back(back: asyncio.Event, *, process: Process, lease: Lease)
 
 @contextlib.asynccontextmanager
 async def _venue(
-    process: Process, settings: ExecutionSettings, budget: Budget
+    process: Process, settings: ExecutionSettings, budget: Exhaustible
 ) -> AsyncIterator[tuple[VenueLink, VenueStream | None]]:
     """The venue's clients; waits until it tells its coins.
 
@@ -126,13 +126,15 @@ async def _venue(
     """
     endpoints = urls(settings.hl_network, settings.hl_http_url, settings.hl_ws_url)
     async with open_http(endpoints.http_url) as polls, open_http(endpoints.http_url) as http:
-        info = InfoClient(polls, budget)
+        first = CancelsFirst(budget)
+        info = InfoClient(polls, first)
         key = settings.key()
         account = settings.hl_account_address or ""
         venue = VenueLink(
             info=info,
             urgent=InfoClient(http, NoWait(), attempts=1),
             exchange=ExchangeClient(http),
+            first=first,
             signer=Signer(key, settings.hl_network, settings.hl_vault_address) if key else None,
             account=account,
             specs=await unless_stopped(process.stop, _specs(process, info)),
@@ -311,6 +313,7 @@ class Execution:
                     clock=self._process.clock,
                     until=over,
                     stop=self._process.stop,
+                    known=known_cancels(self.book.ledger.live(), self._venue.specs),
                 )
                 self._process.log.warning("cancelled_without_bus", sent=sent)
         finally:

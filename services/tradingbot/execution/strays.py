@@ -92,6 +92,7 @@ class Strays:
 
     async def _cancel(self, strays: Sequence[VenueOrder]) -> None:
         terms = self._worker.terms()
+        strays = [each for each in strays if not self._venue.first.holds((each.cloid or "").lower())]
         for start in range(0, len(strays), MAX_BATCH):
             # Asked for again while an earlier try is on its way, it must be another action: a record is never changed.
             action_id = f"stray-{self._bus.ids.uuid()}"

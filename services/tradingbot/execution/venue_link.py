@@ -5,21 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tradingbot.execution.cancels_first import CancelsFirst
 from tradingbot.venue.exchange import ExchangeClient
 from tradingbot.venue.info import InfoClient
 from tradingbot.venue.precision import AssetSpec
 from tradingbot.venue.signing import Signer
-
-
-class NoWait:
-    """A budget that never waits: its requests are few, and 100 of the venue's weight a minute are kept free of ours."""
-
-    async def take(self, weight: float, *, reserve: float = 0.0) -> None:
-        """At once."""
-
-    async def left(self) -> float:
-        """Always something."""
-        return float("inf")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,6 +20,8 @@ class VenueLink:
     urgent: InfoClient
     """Reads that no budget may delay: those of a HALT and of a fail-closed cancel."""
     exchange: ExchangeClient
+    first: CancelsFirst
+    """What makes the reads of ``info`` wait for cancels that the venue refuses for want of weight."""
     signer: Signer | None
     """None in DRY_RUN: nothing can be signed, so nothing can be sent."""
     account: str

@@ -111,8 +111,9 @@ class Worker:
         """
         if self._venue.signer is None:
             return
-        for start in range(0, len(orders), MAX_BATCH):
-            await self._cancel(orders[start : start + MAX_BATCH], reason=reason, forced=forced)
+        wanted = [each for each in orders if not self._venue.first.holds(each.cloid)]
+        for start in range(0, len(wanted), MAX_BATCH):
+            await self._cancel(wanted[start : start + MAX_BATCH], reason=reason, forced=forced)
 
     async def _cancel(self, orders: Sequence[Order], *, reason: str, forced: bool) -> None:
         names = {each.cloid for each in orders}
