@@ -25,11 +25,11 @@ DECIDED_WITHIN_S = 150.0
 
 
 @pytest.fixture(scope="module")
-def endpoint(kubectl: Kubectl, unwatched: str) -> str:
-    """A language model's API in a namespace of its own."""
-    kubectl.apply(*model(unwatched))
-    kubectl("wait", "pod", MODEL, "-n", unwatched, "--for=condition=Ready", "--timeout=120s", timeout_s=150)
-    return f"http://{MODEL}.{unwatched}.svc:{PORT}/v1"
+def endpoint(kubectl: Kubectl, namespace: str) -> str:
+    """A language model's API beside the bots, behind a Service with another port than its pod's."""
+    kubectl.apply(*model(namespace))
+    kubectl("wait", "pod", MODEL, "-n", namespace, "--for=condition=Ready", "--timeout=120s", timeout_s=150)
+    return f"http://{MODEL}/v1"
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,16 @@ def test_a_model_in_the_cluster_decides(majors, changed):
     assert record["evidence"]["answers"][0]["confidence"] == 0.9
     assert set(record["steps"]["strategy"].values()) == {0.02}
     assert int(majors.redis("GET", f"llm.spend:{today(majors)}")) > 0
+
+
+def test_the_way_to_the_model_ends_at_its_pods_and_their_port(majors, changed):
+    policy = majors.kubectl.get("networkpolicy", f"{majors.name}-ai-decision", majors.namespace)
+    peer = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": majors.namespace}},
+        "podSelector": {"matchLabels": {"app": MODEL}},
+    }
+    assert {"to": [peer], "ports": [{"protocol": "TCP", "port": PORT}]} in policy["spec"]["egress"]
+    assert not any(each == {"namespaceSelector": peer["namespaceSelector"]} for each in peers(policy))
 
 
 def test_a_formula_decides(resting, changed):
@@ -108,6 +118,11 @@ def decisions(bot: Bot) -> list[dict[str, Any]]:
     return [each["details"] for each in records if each["kind"] == "alpha.target" and each["details"].get("strategy")]
 
 
+def peers(policy: Manifest) -> list[dict[str, Any]]:
+    """All to whom a policy opens the way."""
+    return [peer for rule in policy["spec"]["egress"] for peer in rule["to"]]
+
+
 def today(bot: Bot) -> str:
     """The UTC day, by the bot's own clock."""
     return bot.exec("ai-decision", "date", "-u", "+%F").strip()
@@ -134,7 +149,7 @@ def model(namespace: str) -> tuple[Manifest, ...]:
         "volumes": [{"name": "code", "configMap": {"name": MODEL}}],
     }
     code = {"model.py": (INSIDE / "model.py").read_text()}
-    service = {"selector": {"app": MODEL}, "ports": [{"port": PORT}]}
+    service = {"selector": {"app": MODEL}, "ports": [{"port": 80, "targetPort": PORT}]}
     return (
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": code},
         {"apiVersion": "v1", "kind": "Pod", "metadata": {**metadata, "labels": {"app": MODEL}}, "spec": pod},

@@ -13,12 +13,13 @@ from tradingbot_operator.bus_link import BusUnreachable, Links
 from tradingbot_operator.children import Children, ChildrenReport
 from tradingbot_operator.deletion import finalizers_of, wants_finalizer
 from tradingbot_operator.desk import EXECUTION, LOOK_AGAIN_S, Desk, Sight, may_write, obeyed, stops
-from tradingbot_operator.kube import Kube
+from tradingbot_operator.kube import Forbidden, Kube
 from tradingbot_operator.memory import Memory
 from tradingbot_operator.names import FINALIZER, REDIS
 from tradingbot_operator.queue import Lane
 from tradingbot_operator.render import context_of, render, secrets
 from tradingbot_operator.render.config import mode_config_map
+from tradingbot_operator.render.model import Backend, model_backend, model_service
 from tradingbot_operator.resource import Bot
 from tradingbot_operator.tenancy import Tenancy
 
@@ -129,11 +130,22 @@ class ChildrenLane:
             return None  # it was running: its HALT comes first
         if not memory.at_rest:
             await self._bring_secrets(bot, memory)
-        context = context_of(bot, self._desk.settings, self._desk.master, at_rest=memory.at_rest)
+        model = None if memory.at_rest else await self._model(bot)
+        context = context_of(bot, self._desk.settings, self._desk.master, model=model, at_rest=memory.at_rest)
         report = await self._children.sync(bot, () if memory.refused else render(bot, context))
         memory.report, memory.report_generation = report, bot.generation
         await self._say_drift(bot, report)
         return report
+
+    async def _model(self, bot: Bot) -> Backend | None:
+        """What stands behind the Service of the bot's language model, where the operator may read it."""
+        named = model_service(bot)
+        if named is None:
+            return None
+        try:
+            return model_backend(bot, await self._kube.get("v1", "Service", named.namespace, named.name))
+        except Forbidden:
+            return None
 
     async def _bring_secrets(self, bot: Bot, memory: Memory) -> None:
         """Create the Secrets of a new bot, those that a pod misses, and now and then any that is missing."""

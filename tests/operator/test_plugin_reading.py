@@ -22,6 +22,7 @@ from tradingbot_operator.plugin.app import app
 from tradingbot_operator.plugin.bots import Seen
 from tradingbot_operator.plugin.summary import summary
 from tradingbot_operator.render import context_of, render
+from tradingbot_operator.render.model import model_backend
 from tradingbot_operator.resource import InvalidSpec, parse
 from tradingbot_operator.settings import parse_settings
 
@@ -308,6 +309,26 @@ def test_for_a_bot_in_the_cluster_render_knows_what_the_operator_knows(
     )
 
     assert list(yaml.safe_load_all(done.stdout)) == [stamped(each) for each in wanted]
+
+
+def test_for_a_bot_that_asks_a_model_render_reads_its_service_as_the_operator_does(
+    kubectl: FakeKubectl, tmp_path: Path
+) -> None:
+    spec = {**example()["spec"], "ai": {"strategy": "llm", "endpoint": "http://model.ai.svc/v1", "model": "m"}}
+    live = body(spec, namespace="desk", uid="01234567-89ab-cdef-0123-456789abcdef", generation=3)
+    service = {"spec": {"selector": {"app": "model"}, "ports": [{"port": 80, "targetPort": 8000}]}}
+    bot = parse(live)
+    known = context_of(bot, parse_settings(SETTINGS), MasterKey(b"k" * 32), model=model_backend(bot, service))
+    wanted = render(bot, known)
+    in_cluster(kubectl, wanted, live)
+    kubectl.answers("get service model ", service)
+    (tmp_path / "bot.yaml").write_text(yaml.safe_dump(body(spec)), encoding="utf-8")
+
+    done = run("render", "-f", str(tmp_path / "bot.yaml"), "--settings", settings_file(tmp_path), "-n", "desk")
+
+    assert list(yaml.safe_load_all(done.stdout)) == [stamped(each) for each in wanted]
+    asked = next(call for call in kubectl.calls if "service" in call)
+    assert "--namespace=ai" in asked
 
 
 def test_diff_asks_the_api_server_with_the_operators_own_name(kubectl: FakeKubectl, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -14,7 +15,7 @@ from support.operator_world import Execution, World, calm_breaker, passed_prefli
 from support.servers import Server
 from tradingbot.domain.modes import Mode
 from tradingbot.runtime.clock import ManualClock
-from tradingbot_operator.kube import KubeError
+from tradingbot_operator.kube import Forbidden, KubeError
 
 
 @pytest.fixture
@@ -138,6 +139,37 @@ async def test_what_is_taken_away_comes_back_and_is_told(world: World, execution
         back = await world.until(lambda: world.kube.find("Deployment", "majors-monitor"))
         assert back["metadata"]["uid"] != lost["metadata"]["uid"]
         await world.until(lambda: world.kube.events("DriftCorrected"))
+
+
+def model_peers(world: World) -> list[dict[str, Any]]:
+    """Where the decision's pod may go besides DNS and Redis."""
+    egress = world.kube.find("NetworkPolicy", "majors-ai-decision")["spec"]["egress"]
+    return [rule for rule in egress if any("namespaceSelector" in each for each in rule["to"])][1:]
+
+
+async def test_the_way_to_a_model_follows_its_service_as_far_as_that_may_be_read(
+    world: World, execution: Execution
+) -> None:
+    ask = {"strategy": "llm", "endpoint": "http://model:80/v1", "model": "m"}
+    there = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "trading"}}}
+    await world.create({"ai": ask})
+    async with world.operator():
+        await world.until(world.running_bot)
+        assert model_peers(world) == [{"to": [there], "ports": [{"protocol": "TCP", "port": 80}]}]
+
+        spec = {"clusterIP": "10.96.0.9", "selector": {"app": "model"}, "ports": [{"port": 80, "targetPort": 8000}]}
+        metadata = {"namespace": "trading", "name": "model"}
+        await world.kube.create({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
+        world.patch(ai={**ask, "samples": 3})
+        pods = {**there, "podSelector": {"matchLabels": {"app": "model"}}}
+        known = [{"to": [pods], "ports": [{"protocol": "TCP", "port": 8000}]}]
+        await world.until(lambda: model_peers(world) == known)
+
+        forbidden = Forbidden("services is forbidden")
+        world.kube.refuse = lambda verb, kind, name: forbidden if (verb, name) == ("get", "model") else None
+        world.patch(ai={**ask, "samples": 1})
+        await world.until(lambda: model_peers(world) != known)
+        assert model_peers(world) == [{"to": [there], "ports": [{"protocol": "TCP", "port": 80}]}]
 
 
 async def test_a_paused_bot_keeps_its_children_as_they_are_and_obeys_its_mode(

@@ -171,10 +171,10 @@ def test_a_redis_of_a_persons_own_is_reached_at_the_ports_of_redis():
     assert not reaches(theirs, pods(theirs)["execution"], "10.9.8.8", 6379)
 
 
-def with_strategy(strategy="llm", settings=SETTINGS, **ai):
+def with_strategy(strategy="llm", settings=SETTINGS, service=None, **ai):
     """What is rendered of a bot that decides by this strategy."""
     model = {} if strategy.startswith("plugin:") else {"endpoint": "https://api.example/v1", "model": "m"}
-    return rendered({"ai": {"strategy": strategy, **model, **ai}}, settings=settings)
+    return rendered({"ai": {"strategy": strategy, **model, **ai}}, settings=settings, service=service)
 
 
 def test_the_models_endpoint_is_open_to_the_decision_alone_and_only_when_a_strategy_needs_it():
@@ -192,7 +192,8 @@ def test_the_models_endpoint_is_open_to_the_decision_alone_and_only_when_a_strat
     ("endpoint", "target", "port"),
     [
         ("http://model.ai.svc:8000/v1", {"namespace": "ai", "labels": {"app": "model"}}, 8000),
-        ("http://model.ai.svc.cluster.local/v1", {"namespace": "ai", "labels": {"app": "model"}}, 8080),
+        ("http://model.ai.svc.cluster.local/v1", {"namespace": "ai", "labels": {"app": "model"}}, 80),
+        ("https://model.ai.svc./v1", {"namespace": "ai", "labels": {"app": "model"}}, 443),
         ("http://model:8000/v1", {"namespace": "bots", "labels": {"app": "model"}}, 8000),
         ("https://10.20.30.40:8443/v1", "10.20.30.40", 8443),
         ("https://model.example:8443/v1", INTERNET, 8443),
@@ -203,6 +204,51 @@ def test_a_models_endpoint_is_found_where_its_address_says(endpoint, target, por
     assert reaches(llm, pods(llm)["ai-decision"], target, port)
     assert not reaches(llm, pods(llm)["monitor"], target, port)
     assert not reaches(llm, pods(llm)["ai-decision"], METADATA, port)
+
+
+MODEL = {"namespace": "bots", "labels": {"app": "model", "pod": "1"}}
+
+
+def service(*ports, **spec):
+    return {"spec": {"clusterIP": "10.96.0.9", "selector": {"app": "model"}, "ports": list(ports), **spec}}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "behind", "port"),
+    [
+        ("http://model/v1", service({"port": 9, "targetPort": 9}, {"port": 80, "targetPort": 8000}), 8000),
+        ("http://model.bots.svc/v1", service({"port": 80, "targetPort": "http"}), "http"),
+        ("http://model:8000/v1", service({"port": 8000, "protocol": "TCP"}), 8000),
+        ("http://model:8000/v1", service({"port": 80, "targetPort": 8001}, clusterIP="None"), 8000),
+    ],
+)
+def test_a_model_whose_service_is_known_is_reached_at_its_pods_and_their_port_alone(endpoint, behind, port):
+    llm = with_strategy(endpoint=endpoint, service=behind)
+    decision = pods(llm)["ai-decision"]
+    assert reaches(llm, decision, MODEL, port)
+    assert not reaches(llm, pods(llm)["monitor"], MODEL, port)
+    assert not reaches(llm, decision, STRANGER, port)
+    assert not reaches(llm, decision, {**MODEL, "namespace": "other"}, port)
+    assert not reaches(llm, decision, MODEL, 5432)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        None,
+        service({"port": 8000}, selector=None),
+        service({"port": 9000}),
+        service({"port": 8000, "protocol": "UDP"}),
+        service({"port": 8000}, type="ExternalName"),
+    ],
+    ids=["unknown", "without pods of its own", "another port", "another protocol", "a name elsewhere"],
+)
+def test_a_model_whose_service_does_not_tell_is_reached_in_its_namespace_at_the_endpoints_port(behind):
+    llm = with_strategy(endpoint="http://model:8000/v1", service=behind)
+    decision = pods(llm)["ai-decision"]
+    assert reaches(llm, decision, MODEL, 8000)
+    assert not reaches(llm, decision, MODEL, 5432)
+    assert not reaches(llm, decision, {**MODEL, "namespace": "other"}, 8000)
 
 
 def test_an_ipv6_endpoint_opens_the_way_to_it_and_not_to_its_own_namespace():

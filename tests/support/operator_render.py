@@ -7,6 +7,7 @@ from typing import Any
 from support.operator_specs import ACCOUNT, OTHER, body
 from tradingbot_operator.keys import MasterKey
 from tradingbot_operator.render import Manifest, context_of, render
+from tradingbot_operator.render.model import model_backend
 from tradingbot_operator.resource import Bot, parse
 from tradingbot_operator.settings import OperatorSettings, parse_settings
 
@@ -64,11 +65,16 @@ def bot(spec: dict[str, Any] | None = None, **metadata: Any) -> Bot:
 
 
 def rendered(
-    spec: dict[str, Any] | None = None, *, settings: OperatorSettings = SETTINGS, at_rest: bool = False, **metadata: Any
+    spec: dict[str, Any] | None = None,
+    *,
+    settings: OperatorSettings = SETTINGS,
+    at_rest: bool = False,
+    service: Manifest | None = None,
+    **metadata: Any,
 ) -> tuple[Manifest, ...]:
-    """What is rendered of a spec."""
+    """What is rendered of a spec; ``service`` is that of its language model, as far as the operator may read it."""
     each = bot(spec, **metadata)
-    return render(each, context_of(each, settings, MASTER, at_rest=at_rest))
+    return render(each, context_of(each, settings, MASTER, model=model_backend(each, service), at_rest=at_rest))
 
 
 def everything() -> tuple[Manifest, ...]:

@@ -24,6 +24,7 @@ from tradingbot_operator.drift import stamped
 from tradingbot_operator.plugin.bots import RESOURCE, Resource
 from tradingbot_operator.plugin.kubectl import Kubectl, KubectlFailed
 from tradingbot_operator.render import Context, Manifest, render
+from tradingbot_operator.render.model import Backend, model_backend, model_service
 from tradingbot_operator.resource import Bot, InvalidSpec, parse
 from tradingbot_operator.settings import OperatorSettings, load_settings, parse_settings
 
@@ -116,10 +117,11 @@ def _generation(bot: Bot, live: Resource | None) -> int:
 async def context_here(kubectl: Kubectl, bot: Bot, live: Resource | None, settings: OperatorSettings) -> Context:
     """What rendering needs, as far as a person may see it."""
     there = Kubectl(context=kubectl.context, namespace=bot.namespace)
-    config, redis, paper = await asyncio.gather(
+    config, redis, paper, model = await asyncio.gather(
         _found(there, live, "configmap", names.config_map(bot.name)),
         _found(there, live, "configmap", names.redis_config_map(bot.name)),
         _found(there, live, "deployment.apps", names.child(bot.name, names.PAPER)),
+        _model(kubectl, live, bot),
     )
     exchange = bot.spec.exchange
     named = exchange.vault_address or exchange.account_address
@@ -129,7 +131,16 @@ async def context_here(kubectl: Kubectl, bot: Bot, live: Resource | None, settin
         account=named.lower() if named else known,
         agent_address=_agent(paper),
         password_hashes=_hashes((redis.get("data") or {}).get("users.acl", "")),
+        model=model,
     )
+
+
+async def _model(kubectl: Kubectl, live: Resource | None, bot: Bot) -> Backend | None:
+    named = model_service(bot)
+    if named is None:
+        return None
+    there = Kubectl(context=kubectl.context, namespace=named.namespace)
+    return model_backend(bot, await _found(there, live, "service", named.name))
 
 
 async def _found(kubectl: Kubectl, bot: Resource | None, kind: str, name: str) -> Resource:

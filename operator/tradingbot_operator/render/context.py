@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tradingbot.bus.acl import ROLES
 from tradingbot.domain.static import Network
 from tradingbot_operator.keys import MasterKey, account_of
+from tradingbot_operator.render.model import Backend
 from tradingbot_operator.resource import Bot
 from tradingbot_operator.settings import OperatorSettings
 
@@ -24,11 +25,15 @@ class Context:
     """The paper exchange's wallet that signs; None off paper."""
     password_hashes: Mapping[str, str]
     """Redis user -> SHA-256 of its password in hex: of 256 random bits, so that the hash gives nothing away."""
+    model: Backend | None = None
+    """What stands behind the Service of the language model; None where it is not known."""
     at_rest: bool = False
     """Whether the pods are to go: a suspended bot whose HALT is acknowledged."""
 
 
-def context_of(bot: Bot, settings: OperatorSettings, master: MasterKey, *, at_rest: bool = False) -> Context:
+def context_of(
+    bot: Bot, settings: OperatorSettings, master: MasterKey, *, model: Backend | None = None, at_rest: bool = False
+) -> Context:
     """The context of a bot. ``at_rest`` only once a suspended bot's HALT is acknowledged."""
     return Context(
         settings=settings,
@@ -38,5 +43,6 @@ def context_of(bot: Bot, settings: OperatorSettings, master: MasterKey, *, at_re
             user: hashlib.sha256(master.password(bot.namespace, bot.bot_id, user).encode()).hexdigest()
             for user in ROLES
         },
+        model=model,
         at_rest=at_rest,
     )

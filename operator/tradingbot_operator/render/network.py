@@ -9,13 +9,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from tradingbot.domain.static import Network
 from tradingbot_operator import names
 from tradingbot_operator.render import paper, redis
 from tradingbot_operator.render.context import Context
 from tradingbot_operator.render.manifest import Manifest, manifest
+from tradingbot_operator.render.model import Backend, host_and_port, model_service, service_at
 from tradingbot_operator.resource import Bot
 from tradingbot_operator.settings import EgressRule
 
@@ -77,31 +77,38 @@ def _model(bot: Bot, context: Context) -> Iterator[EgressRule]:
     """The way to the language model, and whatever else the chart's owner opens for strategies that ask somebody."""
     ai = bot.spec.ai
     if ai.asks_a_model and ai.endpoint:
-        yield _to_url(bot, ai.endpoint)
+        yield _to_model(bot, ai.endpoint, context.model)
     if ai.may_ask:
         yield from context.settings.model_egress
 
 
+def _to_model(bot: Bot, endpoint: str, backend: Backend | None) -> EgressRule:
+    """The way to a model: to the pods behind its Service where that could be read, else to its namespace, at the
+    endpoint's port."""
+    service = model_service(bot)
+    if service is None:
+        return _to_url(bot, endpoint)
+    peer = _namespace(service.namespace)
+    if backend is None:
+        return {"to": [peer], "ports": [_tcp(host_and_port(endpoint)[1])]}
+    return {"to": [{**peer, "podSelector": {"matchLabels": dict(backend.labels)}}], "ports": [_tcp(backend.port)]}
+
+
 def _to_url(bot: Bot, url: str) -> EgressRule:
     """The way to an address of a person's own: in the cluster by its namespace, else by its port."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    port = parts.port or (_HTTPS if parts.scheme == "https" else 80)
+    host, port = host_and_port(url)
+    service = service_at(host, namespace=bot.namespace)
+    if service is not None:
+        return {"to": [_namespace(service.namespace)]}  # the port that counts is the pod's
     try:
-        # First of all: an IPv6 address has no dots, as a Service's name.
         address = ipaddress.ip_address(host)
     except ValueError:
-        return _to_name(bot, host, port)
+        return internet(port)
     return {"to": [{"ipBlock": {"cidr": str(ipaddress.ip_network(address))}}], "ports": [_tcp(port)]}
 
 
-def _to_name(bot: Bot, host: str, port: int) -> EgressRule:
-    labels = host.split(".")
-    if len(labels) > 1 and labels[2:3] != ["svc"]:
-        return internet(port)
-    # The port that counts is the pod's, which only the Service knows.
-    namespace = bot.namespace if len(labels) == 1 else labels[1]
-    return {"to": [{"namespaceSelector": {"matchLabels": {NAMESPACE_NAME: namespace}}}]}
+def _namespace(name: str) -> dict[str, Any]:
+    return {"namespaceSelector": {"matchLabels": {NAMESPACE_NAME: name}}}
 
 
 def _redis_ingress(bot: Bot, context: Context) -> Rule:
@@ -141,5 +148,5 @@ def _pods(bot: Bot, component: str) -> dict[str, Any]:
     return {"podSelector": {"matchLabels": names.pod_selector(bot.name, component)}}
 
 
-def _tcp(port: int) -> dict[str, Any]:
+def _tcp(port: int | str) -> dict[str, Any]:
     return {"protocol": "TCP", "port": port}
