@@ -5,6 +5,7 @@ Of Secrets nothing else is ever read. A URL is kept until Redis refuses its pass
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Mapping
@@ -56,6 +57,8 @@ class UrlSource:
         self._kube = kube
         self._address = address
         self._kept: dict[str, SecretStr] = {}
+        self._reading: dict[tuple[str, str], asyncio.Task[Mapping[str, Any] | None]] = {}
+        """Reads under way: the bots that share a Secret ask for it at the same time when the operator starts."""
 
     async def url_of(self, bot: Bot) -> SecretStr:
         """The URL.
@@ -86,7 +89,7 @@ class UrlSource:
         assert ref is not None
         where = f"Secret {ref.name} of spec.redis.urlSecretRef"
         try:
-            secret = await self._kube.get("v1", "Secret", bot.namespace, ref.name)
+            secret = await self._secret(bot.namespace, ref.name)
         except Permanent as error:
             text = f"the operator may not read {where}: add it to the chart's value redis.urlSecretNames ({error})"
             raise UrlError(text, reason="SecretForbidden") from error
@@ -103,3 +106,17 @@ class UrlSource:
                 f"{where}: its key {ref.key} is no redis:// or rediss:// URL", reason="SecretUnusable"
             ) from None
         return SecretStr(url)
+
+    async def _secret(self, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """The Secret, from the read that is under way if there is one; it is not kept."""
+        reading = self._reading.get((namespace, name))
+        if reading is None:
+            reading = asyncio.create_task(self._fetch(namespace, name), name=f"read Secret {namespace}/{name}")
+            self._reading[namespace, name] = reading
+        return await asyncio.shield(reading)  # who is cancelled takes it from none of the others
+
+    async def _fetch(self, namespace: str, name: str) -> Mapping[str, Any] | None:
+        try:
+            return await self._kube.get("v1", "Secret", namespace, name)
+        finally:
+            del self._reading[namespace, name]

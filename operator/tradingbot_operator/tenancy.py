@@ -49,7 +49,8 @@ class Tenancy:
         if bool(refused) != bool(memory.refused):
             self._desk.queue.add(bot.key, Lane.CHILDREN)  # for the mode file
             self._desk.queue.add(bot.key, Lane.MODE)
-        if memory.account_held == bool(refused):
+        if bot.spec.redis.adopt and memory.account_held == bool(refused):
+            # Only such a bot's mode has waited for its account (may_write).
             self._desk.queue.add(bot.key, Lane.MODE)
         memory.refused, memory.account_held = refused, not refused
 
