@@ -9,12 +9,14 @@ from support.operator_render import (
     EVERYTHING,
     SETTINGS,
     THEIR_REDIS,
+    bot,
     everything,
     of_kind,
     rendered,
     templates,
 )
 from tradingbot_operator.names import COMPONENTS, SERVICE_COMPONENTS
+from tradingbot_operator.render.model import model_service
 from tradingbot_operator.settings import parse_settings
 
 INTERNET, METADATA, NODE = "99.84.12.7", "169.254.169.254", "172.18.0.2"
@@ -249,6 +251,11 @@ def test_a_model_whose_service_does_not_tell_is_reached_in_its_namespace_at_the_
     assert reaches(llm, decision, MODEL, 8000)
     assert not reaches(llm, decision, MODEL, 5432)
     assert not reaches(llm, decision, {**MODEL, "namespace": "other"}, 8000)
+
+
+@pytest.mark.parametrize("host", ["model%2f..%2fsecrets", "..", "model.a%3fb.svc", "api.example", "10.0.0.1", "[::1]"])
+def test_a_host_that_is_no_services_name_is_not_asked_for(host):
+    assert model_service(bot({"ai": {"strategy": "llm", "endpoint": f"http://{host}/v1", "model": "m"}})) is None
 
 
 def test_an_ipv6_endpoint_opens_the_way_to_it_and_not_to_its_own_namespace():

@@ -7,6 +7,7 @@ So the operator reads it, where it may.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +17,8 @@ from tradingbot_operator.resource import Bot
 
 _HTTP: Final = 80
 _HTTPS: Final = 443
+_LABEL: Final = re.compile("[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+"""The name becomes part of a request to the API server: nothing that could make it another request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,9 @@ def service_at(host: str, *, namespace: str) -> ServiceName | None:
         ipaddress.ip_address(host)
     except ValueError:
         labels = host.split(".")
-        if len(labels) == 1:
-            return ServiceName(namespace, host)
-        return ServiceName(labels[1], labels[0]) if labels[2:3] == ["svc"] else None
+        if not all(map(_LABEL.fullmatch, labels)) or (len(labels) > 1 and labels[2:3] != ["svc"]):
+            return None
+        return ServiceName(namespace if len(labels) == 1 else labels[1], labels[0])
     return None
 
 
