@@ -7,6 +7,7 @@ is worse than a new one. SIGTERM stops the work first, then the watch, within GR
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -42,6 +43,8 @@ PORT_VARIABLE: Final = "TRADINGBOT_OPERATOR_HTTP_PORT"
 """The environment variable with the port of /metrics, /healthz and /readyz; 0 is none. Default 8080. Not ..._PORT: the
 cluster sets that to an address where a Service is named tradingbot-operator."""
 _TRY_S = 2.0
+_SETTLED_S = 30.0
+"""Real seconds after the first lists in which what is kept of the bots has been built."""
 _RESERVE_S = 5.0
 """Of the grace: for what comes before and after the watch's end."""
 
@@ -152,6 +155,15 @@ class Operator:
         async with reconciling(parts) as handlers, asyncio.TaskGroup() as group:
             group.create_task(self._queue.run(handlers), name="queue")
             group.create_task(self._relist.run(), name="relist")
+            group.create_task(self._spare_collector(), name="spare collector")
+
+    async def _spare_collector(self) -> None:
+        """Take what stays out of the garbage collector's sight: with 1,000 bots a full collection stops every lane for
+        200 to 400 ms. What is dropped later is freed all the same, but for cycles among what is here now."""
+        gc.freeze()
+        await self._clock.sleep_real(_SETTLED_S)
+        gc.collect()
+        gc.freeze()
 
     async def _master(self) -> MasterKey:
         """The master key, as soon as the API server gives it."""
