@@ -126,11 +126,16 @@ def test_an_older_report_does_not_undo_a_final_one():
     assert board.page(now_ms=T0).cycles[0].orders[0].status == "FILLED"
 
 
+LONG = AuditRecord(
+    kind="reconcile_failed", level=AuditLevel.ERROR, details={str(name): "x" * 5000 for name in range(20)}
+)
+
+
 def test_the_page_stays_bounded_however_long_the_bot_runs():
     board = a_board()
     for minute in range(200):
         at_ms = T0 + minute * MINUTE
-        told(board, (Stream.TARGET, a_target({"BTC": 0.1})), (Stream.AUDIT, an_alert("x" * 5000)), at_ms=at_ms)
+        told(board, (Stream.TARGET, a_target({"BTC": 0.1})), (Stream.AUDIT, LONG), at_ms=at_ms)
         told(board, (Stream.SNAPSHOT, a_snapshot(asof_ms=at_ms)), (Stream.SNAPSHOT, a_snapshot(asof_ms=at_ms + 1)))
     for order in range(MAX_ORDERS_A_CYCLE + 50):
         told(board, (Stream.ORDERS, an_intent(str(order))), at_ms=at_ms)
@@ -180,7 +185,7 @@ def test_warnings_are_listed_newest_first_and_information_is_not():
     board = told(a_board(), (Stream.AUDIT, an_alert("first")))
     told(board, (Stream.AUDIT, an_alert("second")), at_ms=T0 + 1)
 
-    assert [alert.text for alert in board.page(now_ms=T0).alerts] == ["error: second", "error: first"]
+    assert [alert.text for alert in board.page(now_ms=T0).alerts] == ["error second", "error first"]
 
 
 def test_the_newest_decision_is_the_newest_cycles_even_when_a_later_one_has_only_targets():
@@ -197,7 +202,21 @@ def test_a_fallback_is_told_with_its_reason_beside_the_cycle_and_among_the_alert
     page = board.page(now_ms=T0)
 
     assert page.cycles[0].fallback == "no answer within 12.0 s"
-    assert "error: no answer within 12.0 s" in page.alerts[0].text
+    assert "no answer within 12.0 s" in page.alerts[0].text
+    assert page.figures.fallback_ratio == 1
+
+
+def test_the_part_of_decisions_that_fell_back_is_of_those_decided():
+    board = a_board()
+    assert board.figures(now_ms=T0).fallback_ratio is None
+
+    for minute in range(4):
+        told(board, (Stream.TARGET, a_target({"BTC": 0.1})), at_ms=T0 + minute * MINUTE)
+    details = {"strategy": "llm", "used": "baseline_fallback", "error": "no answer"}
+    record = AuditRecord(kind="alpha.target", level=AuditLevel.WARNING, cause="1-0", details=details)
+    told(board, (Stream.AUDIT, record), at_ms=T0 + 3 * MINUTE)
+
+    assert board.figures(now_ms=T0).fallback_ratio == 0.25
 
 
 def test_an_open_order_is_shown():

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 import runpy
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
 import pytest
 import yaml
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, Metric
 
 from support.operator_chart import CHART, ROOT, may, needs_helm, of_kind, rendered, run_helm
+from tradingbot.monitor.metrics import BoardCollector
+from tradingbot.monitor.models import BusView, Figures, Page
 from tradingbot_operator.kube import PLURALS
 from tradingbot_operator.render import KINDS
 from tradingbot_operator.settings import OperatorSettings, parse_settings
@@ -257,9 +260,24 @@ def test_the_alerts_ask_for_figures_that_exist() -> None:
         import_module(module)
     (rules,) = of_kind(rendered(prometheusRule={"enabled": True}), "PrometheusRule")
     alerts = [each for group in rules["spec"]["groups"] for each in group["rules"]]
-    known = {sample for each in REGISTRY.collect() for sample in (each.name, f"{each.name}_total")} | {"up"}
+    figures = [*REGISTRY.collect(), *monitors_figures()]
+    known = {sample for each in figures for sample in (each.name, f"{each.name}_total")} | {"up"}
     for each in alerts:
         names = re.findall(r"\b([a-z][a-z_]+)(?=[\[{ )]|$)", re.sub(r"\{[^}]*\}|by \([^)]*\)", "", each["expr"]))
-        figures = set(names) - {"sum", "max", "rate", "increase", "absent", "by"}
-        assert figures
-        assert figures <= known, each["alert"]
+        asked = set(names) - {"sum", "max", "rate", "increase", "absent", "by"}
+        assert asked
+        assert asked <= known, each["alert"]
+
+
+def monitors_figures() -> Iterable[Metric]:
+    """Those of a page on which everything is known that an alert may ask for."""
+    page = Page.model_construct(
+        figures=Figures(fallback_ratio=0.0),
+        mode=None,
+        equity_usd=None,
+        gross=None,
+        net=None,
+        snapshot_age_s=None,
+        bus=BusView(connected=True),
+    )
+    return BoardCollector(lambda: page).collect()

@@ -23,13 +23,13 @@ from tradingbot.bus.names import PAYLOAD_FIELD, Key, Stream
 from tradingbot.bus.params import read_params, write_person_params
 from tradingbot.commands.config import AsJson, EnvFile, find_env_file
 from tradingbot.commands.local import DataDir
+from tradingbot.domain.audit_words import audit_line
 from tradingbot.domain.cycles import from_ms
 from tradingbot.domain.envelope import Message
 from tradingbot.domain.errors import Permanent, Temporary
 from tradingbot.domain.messages import AuditRecord, Command, ControlCommand, StateSnapshot
 from tradingbot.domain.modes import Mode, ModeSource
 from tradingbot.local.access import Access, NoBot, find_bot
-from tradingbot.local.audit_line import audit_line
 from tradingbot.local.environment import read_environment
 from tradingbot.runtime.clock import Ids
 

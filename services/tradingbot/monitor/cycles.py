@@ -47,6 +47,11 @@ class CycleBook:
         decided = [cycle_id for cycle_id, cycle in self._cycles.items() if cycle.row.mode is not None]
         return self._cycles[max(decided)].row if decided else None
 
+    def fallback_ratio(self) -> float | None:
+        """Cycles in which the baseline stepped in / cycles decided; None before the first decision."""
+        decided = [cycle.row for cycle in self._cycles.values() if cycle.row.used]
+        return sum(1 for row in decided if row.fallback) / len(decided) if decided else None
+
     def target(self, cycle_id: str, message: TargetPortfolio) -> None:
         """What the decision asked for."""
         self._change(

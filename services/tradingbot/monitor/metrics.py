@@ -48,6 +48,7 @@ def _trading(page: Page) -> Iterable[Metric]:
     yield from _gauge("fill_latency_p50_seconds", "Intent to fill", _seconds(figures.fill_latency_p50_ms))
     yield from _gauge("fill_latency_p99_seconds", "Intent to fill", _seconds(figures.fill_latency_p99_ms))
     yield from _gauge("slippage_mean_bps", "Against the mid at the intent", figures.slippage_mean_bps)
+    yield from _gauge("fallback_ratio", "Cycles that the baseline decided / decided, last 20", figures.fallback_ratio)
     yield from _gauge("approval_lag_seconds", "Cycle start to its approval, virtual", figures.cycle_lag_s)
 
 

@@ -124,6 +124,8 @@ class Figures(Model):
     slippage_mean_bps: float | None = None
     cycle_lag_s: float | None = None
     """From the newest cycle's start to its approval."""
+    fallback_ratio: float | None = None
+    """Of the cycles shown that have a decision, the part that the baseline decided in another strategy's place."""
 
 
 class GroupRow(Model):

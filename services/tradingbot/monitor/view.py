@@ -6,7 +6,6 @@ reads a clock or a socket, and every collection is bounded.
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from tradingbot.bus.names import Stream
+from tradingbot.domain.audit_words import audit_words
 from tradingbot.domain.cycles import to_ms
 from tradingbot.domain.envelope import Message
 from tradingbot.domain.messages import (
@@ -160,6 +160,7 @@ class Board:
             fill_latency_p99_ms=_quantile(latencies, 0.99),
             slippage_mean_bps=statistics.fmean(self._slippage_bps) if self._slippage_bps else None,
             cycle_lag_s=self._approved_lag_s,
+            fallback_ratio=self._cycles.fallback_ratio(),
         )
 
     def _on_features(self, message: Message[FeatureSnapshot1m]) -> None:
@@ -216,7 +217,7 @@ class Board:
 
 def _alert(message: Message[AuditRecord]) -> Alert:
     record, env = message.data, message.env
-    text = ", ".join(f"{name}: {_worded(value)}" for name, value in record.details.items())
+    text = audit_words(record)
     return Alert(
         at_ms=to_ms(env.ts),
         source=env.source,
@@ -225,10 +226,6 @@ def _alert(message: Message[AuditRecord]) -> Alert:
         level=record.level.value,
         text=text if len(text) <= ALERT_TEXT_CHARS else f"{text[: ALERT_TEXT_CHARS - 1]}…",
     )
-
-
-def _worded(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _position_rows(

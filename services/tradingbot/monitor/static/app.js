@@ -28,7 +28,7 @@ const amount = (value) => (known(value) ? any.format(Number(value)).replace("-",
 const percent = (value, digits = 2) => (known(value) ? `${format(digits).format(100 * value).replace("-", "−")}%` : NONE);
 const milliseconds = (value) => (known(value) ? (value < 1000 ? `${Math.round(value)} ms` : `${two.format(value / 1000)} s`) : NONE);
 const clock = (ms) => (known(ms) ? new Date(ms).toISOString().slice(11, 19) : NONE);
-const cycleTime = (id) => `${id.slice(0, 4)}-${id.slice(4, 6)}-${id.slice(6, 8)} ${id.slice(9, 11)}:${id.slice(11, 13)}`;
+const cycleTime = (id) => `${id.slice(4, 6)}-${id.slice(6, 8)} ${id.slice(9, 11)}:${id.slice(11, 13)}`;
 const tone = (value) => (Number(value) > 0 ? "up" : Number(value) < 0 ? "down" : "soft");
 const cell = (text, kind = "") => el("td", { class: kind }, text);
 const num = (text, kind = "") => cell(text, `num ${kind}`);
@@ -100,6 +100,17 @@ function sparkline(points) {
   return svg;
 }
 
+// Who decided in the cycles shown; loud where the baseline had to step in.
+function decisions(cycles) {
+  const decided = cycles.filter((cycle) => cycle.used);
+  if (!decided.length) return ["Decisions", NONE, "none yet"];
+  const fallen = decided.filter((cycle) => cycle.fallback);
+  const asked = decided.find((cycle) => !cycle.fallback)?.used ?? "baseline";
+  if (!fallen.length) return ["Decisions", asked, `all of the last ${decided.length}`];
+  const note = `${fallen.length} of ${decided.length} fell back; last: ${fallen[0].fallback}`;
+  return ["Decisions", decided[0].fallback ? "baseline" : asked, note, null, "loud"];
+}
+
 function drawFigures(page) {
   const health = page.health;
   const f = page.figures;
@@ -113,10 +124,12 @@ function drawFigures(page) {
     ["Orders / min", amount(f.orders_per_min), `${amount(f.cancels_per_min)} cancels; ${percent(f.reject_ratio, 1)} refused`],
     ["Fill latency", milliseconds(f.fill_latency_p50_ms),
       `p99 ${milliseconds(f.fill_latency_p99_ms)}; slip ${known(f.slippage_mean_bps) ? `${format(1).format(f.slippage_mean_bps).replace("-", "−")} bps` : NONE}`],
+    decisions(page.cycles),
   ];
   draw("figures", figures, (list) =>
-    list.map(([name, value, note, curve]) =>
-      el("div", { class: "card figure" }, el("h2", {}, name), el("b", {}, value), el("small", {}, note), curve ? sparkline(curve) : null)));
+    list.map(([name, value, note, curve, kind]) =>
+      el("div", { class: "card figure" }, el("h2", {}, name), el("b", {}, value), el("small", { class: kind ?? "", title: note }, note),
+        curve ? sparkline(curve) : null)));
 }
 
 function bar(weight, target, most) {
@@ -163,6 +176,7 @@ function orderLine(order) {
 
 function cycleDetail(cycle) {
   const entries = [
+    ["Cycle", cycle.cycle_id],
     ["Decided by", [cycle.used || NONE, cycle.fallback].filter(Boolean).join(": ")],
     ["Targets", weights(cycle.targets)],
     ["Approved", weights(cycle.approved)],
@@ -182,6 +196,12 @@ function toggle(id) {
   if (latest) drawCycles(latest);
 }
 
+function strategyCell(cycle) {
+  if (!cycle.used) return cell(NONE);
+  if (cycle.fallback) return el("td", { title: cycle.fallback }, el("span", { class: "tag loud" }, "fell back"));
+  return cell(`${cycle.used}${known(cycle.confidence) ? ` · ${percent(cycle.confidence, 0)}` : ""}`);
+}
+
 function cycleRow(cycle) {
   const isOpen = openCycles.has(cycle.cycle_id);
   const button = el("button", {
@@ -190,7 +210,7 @@ function cycleRow(cycle) {
   }, isOpen ? "Less" : "More");
   return el("tr", {},
     el("th", { scope: "row" }, cycleTime(cycle.cycle_id)), el("td", {}, modeTag(cycle.mode)),
-    cell(cycle.used ? `${cycle.used}${known(cycle.confidence) ? ` · ${percent(cycle.confidence, 0)}` : ""}` : NONE),
+    strategyCell(cycle),
     num(percent(cycle.gross, 1)), num(percent(cycle.net, 1)), num(percent(cycle.turnover, 1)),
     num(amount(cycle.rejections.length)), num(amount(cycle.planned)), num(amount(cycle.orders.length)),
     num(amount(cycle.filled_orders)), num(usd(cycle.filled_usd)), num(usd(cycle.fees_usd)), el("td", {}, button));

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tradingbot.bus.names import Stream
+from tradingbot.domain.audit_words import _TELL, VALUE_MAX, audit_line
 from tradingbot.domain.envelope import Message, message
 from tradingbot.domain.messages import AuditLevel, AuditRecord
-from tradingbot.local.audit_line import _TELL, VALUE_MAX, audit_line
 
 
 def told(kind: str, level: AuditLevel = AuditLevel.INFO, **details: Any) -> str:

@@ -1,4 +1,4 @@
-"""A record of the audit log as one line for a person: what happened in words, with the figures that matter.
+"""A record of the audit log for a person: what happened in words, with the figures that matter.
 
 A record holds far more (inputs, each step's change, the model's whole answer); ``tradingbot audit --json`` prints all
 of it. A kind that has no words of its own here, or was written by another version, is told as its names and values.
@@ -22,14 +22,16 @@ def audit_line(message: Message[AuditRecord]) -> str:
     """One line, whatever the record holds; nothing in it can move a terminal's cursor."""
     env, record = message.env, message.data
     head = f"{env.ts:%H:%M:%S} {env.cycle_id} {env.source:<15} {record.level:<7} {record.kind:<18} "
-    return (head + _one_line(_words(record))).rstrip()
+    return (head + audit_words(record)).rstrip()
 
 
-def _words(record: AuditRecord) -> str:
+def audit_words(record: AuditRecord) -> str:
+    """What a record says, without when and by whom."""
     try:
-        return _TELL.get(record.kind, _plain)(record.details)
+        words = _TELL.get(record.kind, _plain)(record.details)
     except (KeyError, TypeError, ValueError, AttributeError):
-        return _plain(record.details)
+        words = _plain(record.details)
+    return _one_line(words)
 
 
 def _features(details: Details) -> str:
