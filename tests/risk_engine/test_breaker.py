@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from risk_engine.bench import Bench
+from risk_engine.bench import Bench, snapshot
+from tradingbot.domain.audit_words import audit_words
 from tradingbot.domain.modes import Mode
+from tradingbot.risk_engine.breaker import BreakerState
+from tradingbot.risk_engine.outputs import change_of
 
 
 def codes(judgement) -> list[str]:
@@ -312,3 +315,14 @@ def test_losing_everything_is_a_full_drawdown(bench):
     bench.see(-5)
 
     assert bench.see(-5).mode is Mode.HALT
+
+
+def test_the_record_of_a_judgement_before_any_peak_names_none():
+    bench = Bench()
+    bench.last = snapshot(at_ms=bench.now_ms)
+    judgement = bench.tick(features=False)
+    change = change_of(BreakerState(), judgement, bench.facts(), version=1)
+
+    assert change is not None
+    assert change.audit.details["peak_usd"] is None
+    assert "peak" not in audit_words(change.audit)

@@ -62,7 +62,7 @@ def _audit(state: BreakerState, judgement: Judgement, facts: Facts, *, cause: st
     if facts.snapshot is not None:
         figures = {
             "equity_usd": str(facts.snapshot.equity_usd),
-            "peak_usd": str(state.peak_usd),
+            "peak_usd": None if state.peak_usd is None else str(state.peak_usd),
             "deposits_net_usd": str(facts.snapshot.health.deposits_net_usd),
             "drawdown": drawdown(state, facts.snapshot),
         }
