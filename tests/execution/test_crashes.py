@@ -140,7 +140,7 @@ async def outcome(bench: Bench, cycle_id: str) -> ReportStatus | None:
 
 
 async def trades_again(bench: Bench) -> None:
-    """An order is ended unsent where a connection from before the outage breaks in its cycle; the next one asks again."""
+    """An order is ended unsent where a connection from before the outage breaks in its cycle; the next asks again."""
     for _ in range(5):
         await bench.until(as_async(bench.lifted))
         await bench.next_cycle()
