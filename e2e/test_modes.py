@@ -30,8 +30,9 @@ def assert_halted(bot: Bot, mode: dict, *, since_ms: int) -> None:
     assert late == [], "a request reached the exchange after the HALT was received"
 
 
-def plugin(*words: str) -> str:
+def plugin(word: str, bot: Bot) -> str:
     """What ``kubectl tradingbot`` prints."""
+    words = (word, bot.name, "-n", bot.namespace, "--context", bot.kubectl.context)
     done = subprocess.run([PLUGIN, *words], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, f"{words}: {done.stdout} {done.stderr}"
     return done.stdout
@@ -130,7 +131,7 @@ def test_the_plugin_halts_while_the_operator_is_down(operator, resting):
     operator.scale(0)
     try:
         since_ms = resting.exchange.now_ms()
-        plugin("halt", resting.name, "-n", resting.namespace)
+        plugin("halt", resting)
         eventually(
             lambda: not resting.exchange.open_orders(), what="nothing is open any more", within_s=60, every_s=0.5
         )
@@ -146,7 +147,7 @@ def test_the_plugin_halts_while_the_operator_is_down(operator, resting):
 
 
 def test_a_person_s_halt_has_ended_by_then_so_that_the_plugin_can_resume(resting):
-    plugin("resume", resting.name, "-n", resting.namespace)
+    plugin("resume", resting)
     resting.wait_mode("NORMAL", generation=resting.generation())
     assert resting.status().get("person", {}).get("mode", "NORMAL") == "NORMAL"
 
