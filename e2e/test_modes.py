@@ -64,7 +64,7 @@ def test_normal_lifts_it_and_orders_come_again(resting):
 
 
 def test_reduce_only_sends_orders_that_reduce_and_no_others(resting):
-    assert resting.exchange.positions(), "the bot has positions"
+    eventually(resting.exchange.positions, what="the bot has positions", within_s=180, every_s=2)
     resting.patch(risk=SMALL)
     mode = resting.set_mode("REDUCE_ONLY")
     since_ms = to_ms(mode["ackedAt"])
