@@ -17,6 +17,7 @@ from tradingbot.bus.names import bucket_key
 from tradingbot.domain.messages import Command, OrderAction
 from tradingbot.execution import cancels_first
 from tradingbot.paper.budgets import IpBudget
+from tradingbot.paper.nonces import KEPT
 from tradingbot.runtime.clock import Clock
 
 CANCEL, LOOK = 1, 20
@@ -85,7 +86,7 @@ async def test_a_halts_cancels_come_first_and_soon_when_weight_comes_back(
         assert Decimal(left_in_ours) < LOOK, "nor do the other services, whose polls need a reserve"
 
         neighbour.leave(CANCEL)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await bench.resting():
                 await asyncio.sleep(0.005)
         applied = await read_applied(bench.redis)
@@ -128,6 +129,29 @@ async def test_a_venue_that_is_away_is_not_asked_for_the_same_cancels_ever_more_
     await check_invariants(bench)
 
 
+async def test_a_cancel_whose_nonce_is_too_old_by_the_time_it_is_sent_again_is_asked_for_anew(bench: Bench) -> None:
+    await bench.ready(order_tif="Alo", twap_slices=1)
+    async with bench.trading():
+        await bench.begun()
+        await resting_plan(bench, BTC=0.12)
+        bench.paper.faults({"kind": "server_error", "type": "cancelByCloid"})
+        bench.paper.faults({"kind": "delay", "type": "cancelByCloid", "count": 1})
+        await bench.command(Command.HALT)
+        async with asyncio.timeout(60):
+            while len(bench.paper.venue.faults.rules) > 1:
+                await asyncio.sleep(0.005)
+        await bench.tick(3)
+        world = bench.paper.venue.engine.world
+        for signer in list(world.nonces):
+            for nonce in range(KEPT):
+                world.use_nonce(signer, bench.clock.now_ms() + nonce)
+        bench.paper.venue.faults.clear()
+        await bench.until(lambda: none_open(bench))
+        await acked(bench)
+
+    await check_invariants(bench)
+
+
 async def asked_to_cancel(bench: Bench) -> list[str]:
     return [each.cloid for each in await bench.intents() if each.action is OrderAction.CANCEL]
 
@@ -147,10 +171,32 @@ async def test_without_redis_known_orders_are_cancelled_before_the_venue_is_aske
             durable_server.kill()
             neighbour.leave(CANCEL)
             before = len(neighbour.asked)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while await bench.resting():
                     await asyncio.sleep(0.005)
             await refused(neighbour, LOOK, times=1)
+
+            assert (LOOK, True) not in neighbour.asked[before:], "there was no weight for a look"
+    await redis.aclose()
+
+
+async def test_without_redis_a_lost_answer_does_not_make_the_cancels_wait_for_a_look(durable_server: Server) -> None:
+    redis = connect(durable_server.url, client_name="test")
+    await load_library(redis)
+    async with execution_bench(redis, durable_server) as bench:
+        await bench.ready(order_tif="Alo", twap_slices=1)
+        neighbour = with_neighbour(bench)
+        async with bench.trading():
+            await bench.begun()
+            await resting_plan(bench, BTC=0.12, ETH=0.12)
+            await bench.until(lambda: two_open(bench))
+            bench.paper.faults({"kind": "server_error", "path": "/exchange", "count": 1})
+            durable_server.kill()
+            neighbour.leave(3 * CANCEL)
+            before = len(neighbour.asked)
+            async with asyncio.timeout(60):
+                while await bench.resting():
+                    await asyncio.sleep(0.005)
 
             assert (LOOK, True) not in neighbour.asked[before:], "there was no weight for a look"
     await redis.aclose()

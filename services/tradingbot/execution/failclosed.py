@@ -16,7 +16,7 @@ from tradingbot.execution.venue_link import VenueLink
 from tradingbot.runtime import metrics
 from tradingbot.runtime.clock import Clock
 from tradingbot.venue.budget import MAX_BATCH
-from tradingbot.venue.errors import RateLimited, Retryable, VenueError
+from tradingbot.venue.errors import OutcomeUnknown, RateLimited, Retryable, VenueError
 from tradingbot.venue.info import InfoClient
 from tradingbot.venue.models import VenueOrder
 from tradingbot.venue.precision import AssetSpec
@@ -75,7 +75,7 @@ async def cancel_without_bus(
         except VenueError as error:
             metrics.count_error(error)  # asked again: an order that stays open is the one thing that must not be
             wait_s = _wait_s(error, cancelling=bool(due))
-            due = due if isinstance(error, Retryable) else []
+            due = due if isinstance(error, Retryable | OutcomeUnknown) else []
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await until.wait()

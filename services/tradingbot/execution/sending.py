@@ -90,6 +90,8 @@ class ActionSender:
             except (AlreadyAdmitted, venue_errors.Refused):
                 break  # admitted before, or its nonce is too old: if an order still stands, it is asked for again
             except (OutcomeUnknown, Retryable) as error:
+                if isinstance(error.__cause__, venue_errors.Refused):
+                    break  # sent again and refused for good: its nonce has become too old, say; it is asked for again
                 if isinstance(error, Retryable):
                     self._left.discard(work.action_id)  # nothing was admitted, and no earlier sending is in doubt
                 await self._wait_to_cancel(work, tries, error)
