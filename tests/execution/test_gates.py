@@ -98,14 +98,14 @@ async def test_what_was_committed_before_a_halt_is_not_sent_after_it(
 async def test_a_mode_that_this_process_has_not_heard_of_is_found_inside_the_commit(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def deaf(self: ModeReader) -> EffectiveMode:
+        return normal()
+
+    # From the start: a reading that had begun before it turned deaf would still hear of the HALT.
+    monkeypatch.setattr(ModeReader, "read", deaf)
     await bench.ready(twap_slices=1)
     async with bench.trading():
         await bench.begun()
-
-        async def deaf(self: ModeReader) -> EffectiveMode:
-            return normal()
-
-        monkeypatch.setattr(ModeReader, "read", deaf)
         await bench.breaker(Mode.HALT)
         await bench.next_cycle()
         await bench.approve(BTC=0.12)
