@@ -10,12 +10,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from tradingbot.domain.modes import Mode
 from tradingbot.domain.params import ExternalPositions, HaltAction, OrderTif
-from tradingbot.domain.static import MODEL_STRATEGIES, PLUGIN_PREFIX, STRATEGY_PATTERN, Network
+from tradingbot.domain.static import MODEL_STRATEGIES, PLUGIN_PREFIX, STRATEGY_PATTERN, Network, check_host_and_port
 
 MAX_COINS = 64
 
@@ -23,8 +23,10 @@ COIN = "^[A-Za-z0-9][A-Za-z0-9:_@/-]{0,31}$"
 
 Coin = Annotated[str, StringConstraints(pattern=COIN, max_length=32)]
 Address = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$", max_length=42)]
-HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^@\s]+$", max_length=512)]
-WsUrl = Annotated[str, StringConstraints(pattern=r"^wss?://[^@\s]+$", max_length=512)]
+_HAS_ADDRESS = AfterValidator(check_host_and_port)
+"""The operator's alone: a policy that opens the way to a URL is written from its host and port."""
+HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^@\s]+$", max_length=512), _HAS_ADDRESS]
+WsUrl = Annotated[str, StringConstraints(pattern=r"^wss?://[^@\s]+$", max_length=512), _HAS_ADDRESS]
 ObjectName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
 ]

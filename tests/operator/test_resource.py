@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from support.operator_specs import (
     ALLOWED,
@@ -148,6 +149,19 @@ def test_the_resource_and_the_decision_agree_to_whom_a_key_may_go_in_clear_text(
         taken = "shows the key on the way" not in str(error)
     spec = TradingBotSpec.model_validate({"ai": keyed_model(url)})
     assert [rule.path for rule in broken_rules(spec)] == ([] if taken else ["spec.ai.endpoint"])
+
+
+@pytest.mark.parametrize("rest", ["x:99999/v1", "x:0", "x:abc", "[::1/v1", "[x]/", "/v1", ":80", "?x"])
+def test_a_url_without_a_host_or_a_port_is_refused_by_all_who_would_use_it(rest: str) -> None:
+    """A policy and a connection are made from both: what has none would fail later, and say less."""
+    found = {"ai.endpoint": f"http://{rest}", "exchange.httpUrl": f"http://{rest}", "exchange.wsUrl": f"ws://{rest}"}
+    for path, url in found.items():
+        part, field = path.split(".")
+        with pytest.raises(InvalidSpec) as refused:
+            parse(body({part: {field: url}}))
+        assert refused.value.paths == (f"spec.{path}",)
+    with pytest.raises(ValidationError, match="must name a host"):
+        StaticSettings.model_validate({"hl_http_url": f"http://{rest}"})
 
 
 def test_an_invalid_spec_names_its_fields_and_keeps_the_body() -> None:

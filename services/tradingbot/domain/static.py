@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -71,11 +72,23 @@ def _check_strategy(name: str) -> str:
     return name
 
 
+def check_host_and_port(url: str) -> str:
+    """The URL, if its host and port can be told; raises ValueError otherwise, without the URL."""
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port beyond 65535, or brackets that hold no IPv6 address
+        usable = False
+    if not usable:
+        raise ValueError("must name a host, and a port from 1 to 65535 where it names one")
+    return url
+
+
 def _check_url(schemes: tuple[str, ...]) -> AfterValidator:
     def check(url: str) -> str:
         if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
             raise ValueError(f"must start with {' or '.join(f'{scheme}://' for scheme in schemes)}")
-        return url.rstrip("/")
+        return check_host_and_port(url).rstrip("/")
 
     return AfterValidator(check)
 
