@@ -23,28 +23,32 @@ class Stream:
     w: World
     has: tuple[str, ...] = COINS
     connections: list[ServerConnection] = field(default_factory=list)
+    asked: list[list[str]] = field(default_factory=list)
+    """The coins that each connection asked for."""
     subscribed: int = 0
 
     async def __call__(self, connection: ServerConnection) -> None:
         self.connections.append(connection)
+        asked: list[str] = []
+        self.asked.append(asked)
         async for text in connection:
             request = json.loads(text)
-            if request["method"] == "subscribe" and request["subscription"]["coin"] not in self.has:
+            if request["method"] != "subscribe":
+                continue
+            asked.append(coin := request["subscription"]["coin"])
+            if coin not in self.has:
                 await connection.close()  # as the venue does, without a word
-            elif request["method"] == "subscribe":
+            else:
                 await connection.send(json.dumps({"channel": "subscriptionResponse", "data": request}))
                 self.subscribed += 1
 
     async def listening(self, connections: int) -> None:
-        async def asked() -> bool:
-            return self.subscribed >= connections * len(COINS)
-
-        await until(asked)
+        await until(lambda: self.subscribed >= connections * len(COINS))
 
     async def send(self) -> None:
-        """A book of each coin, taken in before this returns."""
+        """A book of each coin that it has, taken in before this returns."""
         socket = self.connections[-1]
-        for coin in COINS:
+        for coin in self.has:
             await socket.send(json.dumps({"channel": "l2Book", "data": self.w.market.book(coin)}))
         pong = await socket.ping()
         await pong
@@ -139,3 +143,17 @@ async def test_a_coin_that_the_venue_does_not_have_costs_the_others_no_book(
         assert (await stream.minute(1))["no_book"] == []
         assert len(stream.connections) == 1
         assert (await stream.w.snapshots())[-1].missing == ("NONE",)
+
+
+async def test_a_coin_that_the_venue_drops_is_not_asked_for_again_and_costs_the_others_no_book(
+    valkey: Redis, valkey_server: Server
+) -> None:
+    async with streaming(valkey, valkey_server) as stream:
+        await stream.minute(1)
+        stream.w.market.silent, stream.has = {"ETH"}, ("BTC",)
+        await stream.w.advance_to(M + MINUTE + 5_000)
+        await stream.connections[-1].close()
+        await until(lambda: stream.subscribed > len(COINS))
+        assert (await stream.minute(2))["no_book"] == []
+        assert {coin for each in stream.asked[1:] for coin in each} == {"BTC"}
+        assert (await stream.w.snapshots())[-1].books.keys() == {"BTC"}

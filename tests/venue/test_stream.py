@@ -32,6 +32,7 @@ from tradingbot.venue.stream import StreamTiming, Subscription, VenueStream
 
 USER = "0xAbCdEf0000000000000000000000000000000001"
 MIDS = Subscription("allMids")
+BOOK = Subscription("l2Book", coin="BTC")
 ORDERS = Subscription("orderUpdates", user=USER)
 
 
@@ -44,7 +45,8 @@ class Listener:
 
     def __init__(self, url, *subscriptions, timing=None):
         self.clock = ManualClock()
-        self.stream = VenueStream(url, subscriptions, clock=self.clock, ids=Ids(1), timing=timing)
+        self.wanted = subscriptions
+        self.stream = VenueStream(url, lambda: self.wanted, clock=self.clock, ids=Ids(1), timing=timing)
         self.events = []
 
     async def __aenter__(self):
@@ -226,6 +228,38 @@ async def test_closing_the_events_closes_the_connection():
             assert isinstance(await anext(events), Connected)
         async with asyncio.timeout(60):
             await script.connections[0].wait_closed()
+
+
+async def test_what_is_no_longer_wanted_is_not_asked_for_again():
+    async with scripted_socket(confirm) as script, Listener(script.url, MIDS, BOOK) as listener:
+        await listener.until(Connected)
+        listener.wanted = (MIDS,)
+        script.connections[0].transport.abort()
+        await listener.until(Connected, count=2, moving_s=0.5)
+
+        assert [each["subscription"]["type"] for each in script.received[-1]] == ["allMids"]
+
+
+async def test_what_is_wanted_later_is_asked_for_on_a_new_connection():
+    async with scripted_socket(confirm) as script, Listener(script.url, MIDS) as listener:
+        await listener.until(Connected)
+        listener.wanted = (MIDS, BOOK)
+        lost = await listener.until(Disconnected, moving_s=0.5)
+        await listener.until(Connected, count=2, moving_s=0.5)
+
+        assert "not asked for: {'type': 'l2Book', 'coin': 'BTC'}" in lost.reason
+        assert [each["subscription"]["type"] for each in script.received[-1]] == ["allMids", "l2Book"]
+
+
+async def test_nothing_wanted_makes_no_connection_until_something_is():
+    async with scripted_socket(confirm) as script, Listener(script.url) as listener:
+        for _ in range(100):
+            await listener.clock.advance(1)
+        assert (listener.events, script.connections) == ([], [])
+        listener.wanted = (BOOK,)
+        await listener.until(Connected, moving_s=0.5)
+
+        assert [each["subscription"]["type"] for each in script.received[-1]] == ["l2Book"]
 
 
 ORDER = {

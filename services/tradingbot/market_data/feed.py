@@ -44,12 +44,13 @@ class Feed:
         self._universe = tuple(universe)
         self._max_age_ms = max_age_ms
         self._mids: dict[str, Mid] = {}
+        self._known: tuple[str, ...] = ()
         self._crossed: set[str] = set()
 
     @property
     def known(self) -> tuple[str, ...]:
-        """The coins that a mid was ever told of."""
-        return tuple(symbol for symbol in self._universe if symbol in self._mids)
+        """The coins that the venue has: those of its newest answer to allMids."""
+        return self._known
 
     def put(self, mids: Mapping[str, Decimal], *, at_ms: int) -> dict[str, Mid]:
         """Take an answer to allMids; returns the coins of the universe that it holds with a usable price."""
@@ -59,6 +60,7 @@ class Feed:
             if symbol in mids and mids[symbol].is_finite() and mids[symbol] > 0
         }
         self._mids.update(taken)
+        self._known = tuple(taken)
         return taken
 
     def put_book(self, symbol: str, *, bid: Decimal | None, ask: Decimal | None) -> bool:

@@ -134,10 +134,11 @@ class MarketData:
 
     async def _stream_books(self) -> None:
         """Listen to the books of the coins that the venue has: it closes a connection that asks for another one."""
-        while not (listed := self._feed.known):
-            await self._clock.sleep_real(RETRY_S)
-        channels = [Subscription("l2Book", coin=each, max_silence_s=SILENCE_S) for each in listed]
-        await VenueStream(self._ws_url, channels, clock=self._clock, ids=self._process.ids).run(self._on_event)
+        stream = VenueStream(self._ws_url, self._channels, clock=self._clock, ids=self._process.ids)
+        await stream.run(self._on_event)
+
+    def _channels(self) -> list[Subscription]:
+        return [Subscription("l2Book", coin=each, max_silence_s=SILENCE_S) for each in self._feed.known]
 
     async def _on_event(self, event: Event) -> None:
         """Books make features better; without them nothing stops, so whatever goes wrong is only said."""

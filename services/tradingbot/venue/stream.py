@@ -26,6 +26,8 @@ GREETING = "Websocket connection established"
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 MAX_TEXT = 200
 WATCH_EVERY_S = 0.5
+NOTHING_WANTED_S = 0.1
+"""While nothing is to be listened to, how often that is looked at; a connection without subscriptions says nothing."""
 
 OnEvent = Callable[[Event], Awaitable[None]]
 
@@ -53,6 +55,10 @@ class Subscription:
         return {name: value for name, value in fields.items() if value is not None}
 
 
+Wanted = Callable[[], Sequence[Subscription]]
+"""What to listen to as of now."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamTiming:
     """Real seconds."""
@@ -76,20 +82,21 @@ class VenueStream:
     Args:
         url: the venue's WebSocket.
         subscriptions: sent on each connection. At most one for userEvents and one for orderUpdates: their messages
-            do not name the user.
+            do not name the user. Given as a function, it is asked before each connection, which waits until there is
+            one at least; a connection that lacks what is wanted by now is made anew.
     """
 
     def __init__(
         self,
         url: str,
-        subscriptions: Sequence[Subscription],
+        subscriptions: Sequence[Subscription] | Wanted,
         *,
         clock: Clock,
         ids: Ids,
         timing: StreamTiming | None = None,
     ) -> None:
         self._url = url
-        self._subscriptions = tuple(subscriptions)
+        self._wanted: Wanted = subscriptions if callable(subscriptions) else lambda: subscriptions
         self._clock = clock
         self._ids = ids
         self._timing = timing or StreamTiming()
@@ -117,6 +124,8 @@ class VenueStream:
         """Events, for ever; close the generator (``contextlib.aclosing``) to disconnect."""
         failures = 0
         while True:
+            while not self._wanted():
+                await self._clock.sleep_real(NOTHING_WANTED_S)
             began_s = self._clock.real_s()
             reason = "closed by the venue"
             try:
@@ -145,7 +154,7 @@ class VenueStream:
         )
 
     async def _listen(self, socket: ClientConnection) -> AsyncGenerator[Event, None]:
-        connection = self._connection = _Connection(socket, self._subscriptions, clock=self._clock, timing=self._timing)
+        connection = self._connection = _Connection(socket, self._wanted, clock=self._clock, timing=self._timing)
         await connection.subscribe()
         watching = asyncio.create_task(connection.watch())
         try:
@@ -173,15 +182,14 @@ class VenueStream:
 class _Connection:
     """What is known of one connection: which subscriptions are confirmed, what was heard when, and whether it lives."""
 
-    def __init__(
-        self, socket: ClientConnection, subscriptions: tuple[Subscription, ...], *, clock: Clock, timing: StreamTiming
-    ) -> None:
+    def __init__(self, socket: ClientConnection, wanted: Wanted, *, clock: Clock, timing: StreamTiming) -> None:
         self._socket = socket
-        self._subscriptions = subscriptions
+        self._wanted = wanted
+        self._subscriptions = tuple(wanted())
         self._clock = clock
         self._timing = timing
         self._opened_s = clock.real_s()
-        self._unconfirmed = list(subscriptions)
+        self._unconfirmed = list(self._subscriptions)
         self._pong_s = self._opened_s
         self.last_s = self._opened_s
         self.heard_s: dict[str, float] = {}
@@ -251,6 +259,8 @@ class _Connection:
             silent_s = now_s - self.heard_s.get(each.channel, self._opened_s)
             if each.max_silence_s is not None and silent_s >= each.max_silence_s:
                 return f"{each.channel} silent for {silent_s:.1f} s"
+        if lacking := [each for each in self._wanted() if each not in self._subscriptions]:
+            return f"not asked for: {', '.join(str(each.wire()) for each in lacking)}"
         return ""
 
 
