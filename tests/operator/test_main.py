@@ -90,7 +90,7 @@ async def work_well(_: str) -> None:
 @pytest.mark.parametrize("watch", [watch_badly, watch_and_leave])
 async def test_a_watch_that_ends_ends_the_process(monkeypatch: pytest.MonkeyPatch, watch: Callable[..., Any]) -> None:
     part = operator(monkeypatch, watch=watch, kube=Empty(), work=work_well)
-    assert await asyncio.wait_for(part.run(asyncio.Event()), 20) is ExitCode.FAILED
+    assert await asyncio.wait_for(part.run(asyncio.Event()), 60) is ExitCode.FAILED
 
 
 async def test_a_queue_that_ends_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ async def test_a_queue_that_ends_ends_the_process(monkeypatch: pytest.MonkeyPatc
         raise RuntimeError("a fault of the queue itself")
 
     monkeypatch.setattr(part._queue, "run", broken)
-    assert await asyncio.wait_for(part.run(asyncio.Event()), 20) is ExitCode.FAILED
+    assert await asyncio.wait_for(part.run(asyncio.Event()), 60) is ExitCode.FAILED
 
 
 async def test_a_fault_in_one_bots_work_does_not_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,12 +115,12 @@ async def test_a_fault_in_one_bots_work_does_not_end_the_process(monkeypatch: py
     running = asyncio.create_task(part.run(stop))
     await asyncio.sleep(0)
     part._queue.add("a/b", Lane.MODE)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while tries < 2:
             await asyncio.sleep(0.01)
     assert not running.done()
     stop.set()
-    assert await asyncio.wait_for(running, 20) is ExitCode.DONE
+    assert await asyncio.wait_for(running, 60) is ExitCode.DONE
 
 
 async def test_without_an_api_server_it_waits_and_still_stops_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ async def test_without_an_api_server_it_waits_and_still_stops_when_told(monkeypa
     await asyncio.sleep(0.2)
     assert not running.done(), "nothing is watched before everything was listed"
     stop.set()
-    assert await asyncio.wait_for(running, 20) is ExitCode.DONE
+    assert await asyncio.wait_for(running, 60) is ExitCode.DONE
 
 
 async def test_a_namespace_that_may_not_be_listed_is_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,17 +150,20 @@ async def test_a_namespace_that_may_not_be_listed_is_not_watched(monkeypatch: py
     monkeypatch.setattr(sys.modules[__name__], "SETTINGS", settings)
     part, stop = operator(monkeypatch, watch=watch_some, kube=Partly(), work=work_well), asyncio.Event()
     running = asyncio.create_task(part.run(stop))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not watched:
             await asyncio.sleep(0.01)
     assert watched == ["a"]
     assert part._pulse._expected == set(streams(["a"]))
     stop.set()
-    assert await asyncio.wait_for(running, 20) is ExitCode.DONE
+    assert await asyncio.wait_for(running, 60) is ExitCode.DONE
 
 
 async def test_a_job_that_clings_to_its_work_does_not_outlive_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_work = asyncio.Event()
+
     async def cling(_: str) -> None:
+        at_work.set()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(60)
         with contextlib.suppress(asyncio.CancelledError):
@@ -170,7 +173,7 @@ async def test_a_job_that_clings_to_its_work_does_not_outlive_the_grace(monkeypa
     running = asyncio.create_task(part.run(stop))
     await asyncio.sleep(0)
     part._queue.add("a/b", Lane.MODE)
-    await asyncio.sleep(0.2)
+    await asyncio.wait_for(at_work.wait(), 60)
     stop.set()
     assert await asyncio.wait_for(running, GRACE_S) is ExitCode.DONE
 

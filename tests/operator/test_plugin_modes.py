@@ -35,7 +35,7 @@ def obeyed(mode: str = "HALT", *, generation: int = 4) -> dict[str, Any]:
     }
 
 
-def run(*words: str, timeout: str = "20") -> Result:
+def run(*words: str, timeout: str = "60") -> Result:
     return CliRunner().invoke(app, [words[0], "--timeout", timeout, *words[1:]], catch_exceptions=False)
 
 
@@ -82,7 +82,7 @@ def test_a_suspended_bot_is_halted_as_soon_as_the_operator_says_that_nothing_run
     kubectl.answers("patch", resource())
     kubectl.answers("exec", err=GONE, code=1)
     kubectl.answers("get", at_rest(generation=4))
-    assert run("halt", "majors", timeout="5").exit_code == 0
+    assert run("halt", "majors").exit_code == 0
 
 
 def test_that_nothing_ran_before_the_patch_is_no_acknowledgement(kubectl: FakeKubectl) -> None:
@@ -94,14 +94,14 @@ def test_that_nothing_ran_before_the_patch_is_no_acknowledgement(kubectl: FakeKu
 
 def test_a_monitor_that_hangs_holds_nothing_back(kubectl: FakeKubectl) -> None:
     kubectl.answers("patch", resource())
-    kubectl.answers("exec", ACKED, delay_s=50)
+    kubectl.answers("exec", ACKED, delay_s=90)
     kubectl.answers("get", obeyed())
 
     began = time.monotonic()
-    done = run("halt", "majors", timeout="30")
+    done = run("halt", "majors", timeout="90")
 
     assert done.exit_code == 0
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
 
 
 def test_who_may_not_patch_halts_all_the_same(kubectl: FakeKubectl) -> None:

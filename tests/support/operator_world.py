@@ -35,7 +35,7 @@ from tradingbot_operator.wiring import Parts, reconciling
 
 SETTINGS = OperatorSettings(image="tradingbot:1", redis_image="redis:7", operator_namespace="tradingbot-system")
 NAMESPACE = "trading"
-DEADLINE_S = 25.0
+DEADLINE_S = 60.0
 
 
 @dataclass
