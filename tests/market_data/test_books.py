@@ -104,6 +104,25 @@ def test_an_old_book_says_nothing() -> None:
     assert books.missing(["BTC", "ETH"], now_ms=T + MAX_AGE_MS + 1) == ("BTC", "ETH")
 
 
+def test_a_book_stamped_ahead_of_a_clock_that_went_back_says_nothing() -> None:
+    books = after(1)
+    assert books.facts("BTC", now_ms=T - 1) is None
+    assert books.missing(["BTC"], now_ms=T - 1) == ("BTC",)
+
+
+def test_what_was_usual_before_the_clock_went_back_is_dropped_and_learnt_anew() -> None:
+    books, back_ms = after(100), T - 3_600_000
+    books.put(STEADY, at_ms=back_ms)
+    facts = books.facts("BTC", now_ms=back_ms)
+    assert facts is not None
+    assert (facts.typical_usd, facts.churn_usd) == (None, None)
+    after(LEAST_SAMPLES + 1, books=books, start_ms=back_ms)
+    facts = books.facts("BTC", now_ms=back_ms + LEAST_SAMPLES * 1000)
+    assert facts is not None
+    assert facts.typical_usd == 2002.0
+    assert facts.churn_usd == 0.0
+
+
 @pytest.mark.parametrize(
     "useless",
     [book([], [(1000.5, 1)]), book([(999.5, 1)], []), book([], []), book([(1001, 1)], [(1000, 1)])],

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tradingbot.domain.messages import AuditLevel, FeatureSnapshot1m
-from tradingbot.market_data.feed import MAX_AGE_MS, Condition, Feed, latest_fields
+from tradingbot.market_data.feed import MAX_AGE_MS, Condition, Feed, Mid, latest_fields
 from tradingbot.market_data.history import LATE_MS, Bar, History
 from tradingbot.market_data.minute import MinuteState, Telling, due_minute, tell
 from tradingbot.market_data.poll import mids_timing, next_turn_ms
@@ -167,7 +167,7 @@ def test_a_minute_that_the_venue_has_not_is_asked_for_once_unless_it_may_be_late
     history = History(COINS)
     history.fill("BTC", [], newest_ms=M)
     assert history.gaps("BTC", newest_ms=M) == list(range(M - LATE_MS, M + 1, MINUTE))
-    history.forget_before(M + 100 * MINUTE)
+    history.keep_around(M + 100 * MINUTE)
     assert len(history.gaps("BTC", newest_ms=M + 100 * MINUTE)) == 61
 
 
@@ -181,6 +181,26 @@ def test_the_next_turn_is_on_the_grid_ahead_and_never_skips_one(now: int, every:
     turn = next_turn_ms(now, every_ms=every, before_ms=before)
     assert now < turn <= now + every
     assert (turn + before) % every == 0
+
+
+def test_a_mid_stamped_ahead_of_a_clock_that_went_back_is_stale() -> None:
+    feed = Feed(COINS)
+    feed.put({"BTC": Decimal(100)}, at_ms=M)
+    assert feed.condition("BTC", now_ms=M) is Condition.FRESH
+    assert feed.condition("BTC", now_ms=M - 1) is Condition.STALE
+
+
+def test_minutes_that_a_clock_which_went_back_left_ahead_are_forgotten_and_asked_for() -> None:
+    history = History(COINS)
+    history.sample({"BTC": Mid(Decimal(100), M)} | {"ETH": Mid(Decimal(10), M + MINUTE)})
+    history.fill("BTC", [], newest_ms=M + 10 * MINUTE)
+    back_ms = M - 60 * MINUTE
+    history.keep_around(back_ms)
+    assert history.at("BTC", M) is None
+    assert history.gaps("BTC", newest_ms=M) == list(range(back_ms, M + 1, MINUTE))
+    history.sample({"ETH": Mid(Decimal(10), back_ms + MINUTE)})
+    history.keep_around(back_ms)
+    assert history.at("ETH", back_ms + MINUTE) == 10, "the minute that follows is sampled ahead"
 
 
 @pytest.mark.parametrize(("speed", "timing"), [(1.0, (2_000, 1_000)), (30.0, (2_000, 1_000)), (60.0, (3_000, 1_800))])

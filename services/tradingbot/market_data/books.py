@@ -2,6 +2,7 @@
 
 Books come over the venue's WebSocket, about two a second, and from a question a minute before where the stream is
 away. One that is too old says nothing: its features are absent until the next one comes. Prices do not depend on it.
+A clock that steps back makes what is stamped ahead of it unknown, not fresh.
 """
 
 from __future__ import annotations
@@ -64,9 +65,9 @@ class Books:
         mid = (book.bids[0].px + book.asks[0].px) / 2
         bids, asks = _within_band(book.bids, mid), _within_band(book.asks, mid)
         coin = _Coin(book=book, at_ms=at_ms, bids=bids, asks=asks, since_ms=at_ms)
-        if before is not None:
+        if before is not None and before.depths[-1][0] <= at_ms:  # else the clock went back: samples are in order
             coin.depths = before.depths
-            if at_ms - before.at_ms <= self._max_age_ms:
+            if self._fresh(before, at_ms):
                 coin.churns, coin.since_ms = before.churns, before.since_ms
                 coin.churns.append((at_ms, _changed_usd(before.bids, bids) + _changed_usd(before.asks, asks)))
         if not coin.depths or at_ms - coin.depths[-1][0] >= SAMPLE_EVERY_MS:
@@ -78,7 +79,7 @@ class Books:
     def facts(self, symbol: str, *, now_ms: int) -> BookFacts | None:
         """What is known of a coin's book at a moment; None without a fresh one."""
         coin = self._coins.get(symbol)
-        if coin is None or now_ms - coin.at_ms > self._max_age_ms:
+        if coin is None or not self._fresh(coin, now_ms):
             return None
         whole_minute = now_ms - coin.since_ms >= CHURN_OVER_MS
         return BookFacts(
@@ -93,8 +94,11 @@ class Books:
 
     def missing(self, universe: Sequence[str], *, now_ms: int) -> tuple[str, ...]:
         """The coins without a fresh book."""
-        fresh = {s for s, coin in self._coins.items() if now_ms - coin.at_ms <= self._max_age_ms}
+        fresh = {symbol for symbol, coin in self._coins.items() if self._fresh(coin, now_ms)}
         return tuple(symbol for symbol in universe if symbol not in fresh)
+
+    def _fresh(self, coin: _Coin, now_ms: int) -> bool:
+        return 0 <= now_ms - coin.at_ms <= self._max_age_ms
 
 
 def _within_band(levels: Sequence[Level], mid: Decimal) -> Side:

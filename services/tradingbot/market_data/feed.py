@@ -1,8 +1,8 @@
 """What is known of the mids now: how old each one is and whether its book is crossed.
 
 A mid that repeats its value is fine: markets stand still. A mid that has not been heard of for longer than the limit is
-stale, and so is one whose book is crossed (bid at or above ask). Neither is smoothed or carried on: the coin is named
-and left out until the feed is good again.
+stale, and so is one stamped ahead of a clock that went back, and one whose book is crossed (bid at or above ask). None
+is smoothed or carried on: the coin is named and left out until the feed is good again.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Feed:
         mid = self._mids.get(symbol)
         if mid is None:
             return Condition.ABSENT
-        if now_ms - mid.at_ms > self._max_age_ms:
+        if not 0 <= now_ms - mid.at_ms <= self._max_age_ms:
             return Condition.STALE
         return Condition.CROSSED if symbol in self._crossed else Condition.FRESH
 

@@ -75,12 +75,15 @@ class History:
         prices = self._prices[symbol]
         return [float(prices.get(minute, 0)) for minute in window_minutes(newest_ms)]
 
-    def forget_before(self, newest_ms: int) -> None:
-        """Drop what is older than the window that ends at ``newest_ms``."""
-        oldest = window_minutes(newest_ms).start
+    def keep_around(self, newest_ms: int) -> None:
+        """Drop what is older than the window that ends at ``newest_ms``, and what a clock that went back left ahead.
+
+        The minute after it stays: mids are sampled for the minute that follows them.
+        """
+        kept = range(window_minutes(newest_ms).start, newest_ms + MINUTE_MS + 1)
         for symbol, prices in self._prices.items():
-            self._prices[symbol] = {minute: px for minute, px in prices.items() if minute >= oldest}
-            self._told_absent[symbol] = {minute for minute in self._told_absent[symbol] if minute >= oldest}
+            self._prices[symbol] = {minute: px for minute, px in prices.items() if minute in kept}
+            self._told_absent[symbol] = {minute for minute in self._told_absent[symbol] if minute in kept}
 
 
 def next_minute_ms(at_ms: int) -> int:

@@ -86,7 +86,7 @@ class Poller:
     async def back_fill(self, symbols: tuple[str, ...]) -> None:
         """Ask for the candles of the minutes of the last hour that have no price."""
         newest_ms = self._clock.now_ms() // MINUTE_MS * MINUTE_MS
-        self._history.forget_before(newest_ms)
+        self._history.keep_around(newest_ms)
         await asyncio.gather(*(self._candles(symbol, newest_ms) for symbol in symbols))
 
     @contextlib.asynccontextmanager
