@@ -356,6 +356,23 @@ async def test_after_several_failures_in_a_row_the_model_is_left_alone_and_then_
         assert [(await failure(strategy)).fault for _ in range(2)] == [Fault.HTTP, Fault.HTTP]
 
 
+async def test_the_record_tells_the_cap_and_how_the_circuit_stands_after_each_decision(valkey, model_server):
+    clock = PatientClock()
+    environ = {"AI_LLM_CIRCUIT_FAILURES": "2", "AI_LLM_ATTEMPTS": "1", "AI_LLM_MAX_USD_PER_DAY": "2.5"}
+    async with asking(valkey, model_server, clock, **environ) as strategy:
+        model_server.script(http(500))
+        told = [(await failure(strategy)).evidence for _ in range(3)]
+        clock.leapt_s += 301
+        model_server.script(reply(answer()))
+        told.append((await strategy.propose(view())).evidence)
+
+    assert [each["circuit"]["open"] for each in told] == [False, True, True, False]
+    assert [each["circuit"]["failures"] for each in told] == [1, 2, 2, 0]
+    assert 200 < told[1]["circuit"]["wait_s"] <= 300
+    assert {each["cap_usd"] for each in told} == {"2.500000"}
+    assert {each["model"] for each in told} == {"scripted"}
+
+
 async def test_an_exhausted_day_does_not_open_the_circuit(valkey, model_server):
     await valkey.set(TODAY, 5_000_000)
     model_server.script(reply(answer()))

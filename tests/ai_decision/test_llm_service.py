@@ -16,7 +16,9 @@ from support.stage import JumpClock
 from tradingbot.ai_decision import strategies
 from tradingbot.ai_decision.service import run
 from tradingbot.bus.params import write_params
+from tradingbot.domain.audit_words import audit_words
 from tradingbot.domain.ids import digest
+from tradingbot.domain.messages import AuditLevel
 from tradingbot.domain.params import Params
 
 
@@ -87,6 +89,40 @@ async def test_an_exhausted_day_is_a_fallback_that_asks_nobody(scene, model_serv
     (record,) = await scene.audits()
     assert record.details["error"].startswith("spend_cap: 5.0000 USD of 5.0000")
     assert model_server.requests() == []
+
+
+async def decisions(scene, *, count):
+    for _ in range(count):
+        await scene.account()
+        await scene.market()
+        scene.clock.jump(60)
+
+
+async def test_a_model_that_begins_to_be_left_alone_and_answers_again_is_told_once_each(scene, model_server):
+    scene.environ |= {"AI_LLM_CIRCUIT_FAILURES": "2", "AI_LLM_ATTEMPTS": "1", "AI_LLM_CIRCUIT_OPEN_S": "1000"}
+    model_server.script(http(500, "boom"))
+    async with scene.running("ai_decision", run):
+        await decisions(scene, count=4)
+    model_server.script(reply(answer()))
+    async with scene.running("ai_decision", run):  # whose circuit is closed
+        await decisions(scene, count=2)
+
+    opened, closed = await scene.audits("llm.circuit")
+    assert (opened.level, opened.details["failures"]) == (AuditLevel.WARNING, 2)
+    assert opened.details["error"].startswith("http: 500 boom")
+    assert audit_words(opened).startswith(
+        "the language model is left alone for 1000 s after 2 failed decisions in a row"
+    )
+    assert (closed.level, closed.details) == (AuditLevel.INFO, {"state": "closed"})
+
+
+async def test_a_bot_that_asks_no_model_tells_nothing_of_one(scene):
+    scene.environ |= {"AI_STRATEGY": "baseline"}
+    async with scene.running("ai_decision", run):
+        await decisions(scene, count=1)
+
+    assert await scene.audits()
+    assert await scene.audits("llm.circuit") == []
 
 
 async def test_the_next_decision_is_told_of_the_last_one_and_what_became_of_it(scene, model_server):

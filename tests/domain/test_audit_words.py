@@ -100,6 +100,12 @@ FEATURES = {
             },
             "NORMAL -> HALT; because drawdown 3.2 % below; latched drawdown-1; drawdown 3.2%; equity 9,680.00 USD",
         ),
+        (
+            "llm.circuit",
+            {"state": "open", "open": True, "failures": 5, "wait_s": 300.0, "error": "http: 500 boom"},
+            "the language model is left alone for 300 s after 5 failed decisions in a row; last http: 500 boom",
+        ),
+        ("llm.circuit", {"state": "closed"}, "the language model is no longer left alone"),
         ("rate_limited", {"bucket": "orders", "wanted": 2, "of": None}, "bucket orders; wanted 2"),
     ],
 )

@@ -41,6 +41,8 @@ class DecisionState(Model):
     """Oldest first."""
     params_told: str | None = None
     """Which parameters audit.logs has been told of, and on which day."""
+    circuit_open: bool = False
+    """Whether audit.logs was last told that the model is left alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

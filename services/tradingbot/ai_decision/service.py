@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 
 from tradingbot.ai_decision import baseline
+from tradingbot.ai_decision.circuit_news import circuit_news, is_open
 from tradingbot.ai_decision.decide import DecisionState, decide, previous_weights, skipped, snapshot_problem
 from tradingbot.ai_decision.guard import ask, budget_s
 from tradingbot.ai_decision.settings import AiDecisionSettings
@@ -103,8 +104,10 @@ class AiDecision:
             recent=state.recent,
             deadline_s=deadline_s,
         )
+        proposal = await self._propose(view)
+        circuit_open = is_open(proposal, strategy=settings.ai_strategy, before=state.circuit_open)
         decision = decide(
-            await self._propose(view),
+            proposal,
             view,
             state=state,
             cycle_id=cycle_id,
@@ -122,9 +125,13 @@ class AiDecision:
         cycle_lag.set((self._bus.clock.now_ms() - start_ms_of(cycle_id)) / 1000)
         telling = telling_of(ground.params, cycle_id=cycle_id)
         return Outcome(
-            state=decision.state.model_copy(update={"params_told": telling}),
+            state=decision.state.model_copy(update={"params_told": telling, "circuit_open": circuit_open}),
             adds=(self._bus.add(Stream.TARGET, decision.target, cycle_id=cycle_id, key=cycle_id),),
-            audits=(*self._params_news(ground.params, cycle_id), decision.audit),
+            audits=(
+                *self._params_news(ground.params, cycle_id),
+                decision.audit,
+                *circuit_news(proposal, was_open=state.circuit_open, now_open=circuit_open, cause=entry.id),
+            ),
         )
 
     def _params_news(self, params: VersionedParams, cycle_id: str) -> tuple[AuditRecord, ...]:

@@ -183,6 +183,10 @@ def action_key(action_id: str) -> str:
     return f"action:{action_id}"
 
 
+MICRO = 1_000_000
+"""Micro-USD in a USD: what ``spend_key`` counts in."""
+
+
 def spend_key(day: str) -> str:
     """What a day's (``2026-02-18``) language model has cost, in whole micro-USD."""
     return f"llm.spend:{day}"

@@ -100,6 +100,16 @@ def _breaker(details: Details) -> str:
     )
 
 
+def _circuit(details: Details) -> str:
+    if details["state"] == "closed":
+        return "the language model is no longer left alone"
+    return _joined(
+        f"the language model is left alone for {details['wait_s']:.0f} s after "
+        f"{_count(details['failures'], 'failed decision')} in a row",
+        _named("last", details.get("error")),
+    )
+
+
 def _plain(details: Details) -> str:
     return _joined(*(_named(name.replace("_", " "), value) for name, value in details.items()))
 
@@ -112,6 +122,7 @@ _TELL: Final[Mapping[str, Callable[[Details], str]]] = {
     "exec.reports": _reports,
     "mode": _mode,
     "breaker": _breaker,
+    "llm.circuit": _circuit,
 }
 
 

@@ -24,9 +24,10 @@ from tradingbot.ai_decision.llm.faults import Fault, ModelFailed, NoCompletion, 
 from tradingbot.ai_decision.llm.prompt import Prompt
 from tradingbot.ai_decision.llm.record import Ledger
 from tradingbot.ai_decision.llm.schema import strict_schema
-from tradingbot.ai_decision.llm.spend import MICRO, DailySpend, Prices, Reservation
+from tradingbot.ai_decision.llm.spend import DailySpend, Prices, Reservation
 from tradingbot.ai_decision.settings import AiDecisionSettings, ApiKeyUnreadable
 from tradingbot.bus.errors import BusError
+from tradingbot.bus.names import MICRO
 from tradingbot.domain.messages import ModelName
 from tradingbot.runtime.clock import Clock
 from tradingbot.runtime.metrics import count_error
@@ -102,7 +103,11 @@ class ModelClient:
         """
         now_s = self._clock.real_s()
         if wait_s := self._circuit.wait_s(now_s):
-            raise ModelFailed(Fault.CIRCUIT_OPEN, f"after {self._circuit.failures} failures, for {wait_s:.0f} s more")
+            raise ModelFailed(
+                Fault.CIRCUIT_OPEN,
+                f"after {self._circuit.failures} failures, for {wait_s:.0f} s more",
+                evidence={"model": str(self._settings.ai_llm_model), **self._bounds(now_s)},
+            )
         asking = _Asking(
             request=self._request(prompt, schema),
             schema=schema,
@@ -207,16 +212,25 @@ class ModelClient:
     def _concluded(self, asking: _Asking[AnswerT]) -> Answers[AnswerT]:
         samples, ledger, now_s = self._settings.ai_llm_samples, asking.ledger, self._clock.real_s()
         parsed = tuple(asking.parsed[index] for index in sorted(asking.parsed))
-        evidence = ledger.evidence([answer.model_dump(mode="json") for answer in parsed], now_s=now_s)
+        told = ledger.evidence([answer.model_dump(mode="json") for answer in parsed], now_s=now_s)
         if 2 * len(parsed) <= samples:
             fault, why = ledger.reason
             if fault not in {Fault.SPEND_CAP, Fault.API_KEY}:  # the model is not to blame
                 self._circuit.failed(now_s)
-            told = why if samples == 1 else f"{len(parsed)} of {samples} answers are usable; {why}"
-            raise ModelFailed(fault, told, evidence=evidence, answer_digest=ledger.digest)
+            raise ModelFailed(
+                fault,
+                why if samples == 1 else f"{len(parsed)} of {samples} answers are usable; {why}",
+                evidence={**told, **self._bounds(now_s)},
+                answer_digest=ledger.digest,
+            )
         self._circuit.succeeded()
         name = ModelName(name=str(self._settings.ai_llm_model), version=asking.ledger.prompt["version"])
+        evidence = {**told, **self._bounds(now_s)}
         return Answers(parsed=parsed, model=name, evidence=evidence, digest=ledger.digest or "")
+
+    def _bounds(self, now_s: float) -> dict[str, Any]:
+        """What holds the model back, as it stands after a decision."""
+        return {"cap_usd": self._spend.cap_usd, "circuit": self._circuit.told(now_s)}
 
     def _learn(self, asked: Dialect, error: Exception) -> bool:
         """Whether a refusal taught how this server wants to be asked."""

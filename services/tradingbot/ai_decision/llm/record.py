@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from tradingbot.ai_decision.llm.chat import Completion
 from tradingbot.ai_decision.llm.faults import Fault
-from tradingbot.ai_decision.llm.spend import MICRO
+from tradingbot.bus.names import MICRO
 from tradingbot.domain.ids import digest
 
 RAW_MAX: Final = 4000

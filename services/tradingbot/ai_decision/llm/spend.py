@@ -16,11 +16,10 @@ from redis.asyncio import Redis
 
 from tradingbot.ai_decision.llm.faults import Fault, ModelFailed
 from tradingbot.bus.errors import bus_errors
-from tradingbot.bus.names import spend_key
+from tradingbot.bus.names import MICRO, spend_key
 from tradingbot.domain.cycles import from_ms
 from tradingbot.runtime.clock import Clock
 
-MICRO: Final = 1_000_000
 _KEEP_MS: Final = 3 * 86_400_000
 _OVERHEAD_TOKENS: Final = 64
 """What a server's chat template adds to the messages."""
@@ -60,6 +59,11 @@ class DailySpend:
         self._redis = redis
         self._max = int(max_usd * MICRO / max(1.0, clock.speed))
         self._clock = clock
+
+    @property
+    def cap_usd(self) -> str:
+        """What a day of this clock may cost."""
+        return f"{self._max / MICRO:.6f}"
 
     async def reserve(self, micro_usd: int) -> Reservation:
         """Set aside what a call may cost at most.
