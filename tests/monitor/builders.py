@@ -15,6 +15,7 @@ from tradingbot.domain.messages import (
     ConstraintsHint,
     ExecutionPlan,
     ExecutionReport,
+    FeatureSnapshot1m,
     Health,
     ModelName,
     OpenOrder,
@@ -153,6 +154,27 @@ def an_open_order(symbol: str = "BTC") -> OpenOrder:
         qty=Decimal("0.01"),
         status="ACK",
     )
+
+
+MODEL_EVIDENCE = {
+    "model": "scripted",
+    "usage": {"tokens_in": 1800, "tokens_out": 120, "unmetered": 0},
+    "latency_s": 1.25,
+    "attempts": 2,
+    "cap_usd": "5.000000",
+    "circuit": {"open": False, "failures": 0, "wait_s": 0.0},
+}
+
+
+def a_decision(*, strategy: str, **details: Any) -> AuditRecord:
+    return AuditRecord(kind=Stream.TARGET, cause="1-0", details={"strategy": strategy, "used": strategy, **details})
+
+
+def some_features(**more: Any) -> FeatureSnapshot1m:
+    nothing: dict[str, Any] = {"BTC": 0.0, "ETH": 0.0}
+    mids = {"BTC": Decimal(50000), "ETH": Decimal(2500)}
+    returns = {"ret_1m": nothing, "ret_5m": nothing, "ret_1h": nothing, "vol_1h": nothing}
+    return FeatureSnapshot1m(asof_minute=from_ms(T0), universe=("BTC", "ETH"), mid_px=mids, **returns, **more)
 
 
 def an_alert(text: str = "the venue did not answer") -> AuditRecord:

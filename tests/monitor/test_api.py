@@ -13,7 +13,9 @@ import pytest
 from monitor.builders import (
     ACCOUNT,
     BOT,
+    MODEL_EVIDENCE,
     T0,
+    a_decision,
     a_report,
     a_snapshot,
     a_target,
@@ -25,17 +27,19 @@ from monitor.builders import (
 )
 from support.servers import Server, free_port
 from support.sessions import process_for, until
+from support.stage import JumpClock
 from tradingbot.bus.errors import IdentityMismatch
 from tradingbot.bus.library import load_library
-from tradingbot.bus.names import Group, Key, Stream, dead_letter_stream
+from tradingbot.bus.names import Group, Key, Stream, dead_letter_stream, spend_key
 from tradingbot.monitor.service import run
+from tradingbot.runtime.clock import Clock
 from tradingbot.runtime.settings import SettingsError
 
 TOKEN = "a-token-of-some-length"
 
 
 @contextlib.asynccontextmanager
-async def monitor(server: Server, **environ: str):
+async def monitor(server: Server, *, clock: Clock | None = None, **environ: str):
     """A running monitor and a client for it."""
     port = free_port()
     given = {
@@ -47,7 +51,7 @@ async def monitor(server: Server, **environ: str):
         "MONITOR_PORT": str(port),
         **environ,
     }
-    process = dataclasses.replace(process_for("monitor"), environ=given)
+    process = dataclasses.replace(process_for("monitor", clock=clock), environ=given)
     task = asyncio.create_task(run(process))
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
@@ -237,6 +241,26 @@ async def test_backlogs_and_dead_letters_are_gauges(valkey, valkey_server):
     assert 'tradingbot_dead_letters_held{stream="exec.orders"} 1.0' in text
     assert "tradingbot_equity_usd 10000.0" in text
     assert "tradingbot_mode 2.0" in text
+
+
+async def test_the_models_money_is_read_while_a_model_is_asked_and_its_figures_are_gauges(valkey, valkey_server):
+    await valkey.set(spend_key("2026-02-18"), 7_250)
+    async with monitor(valkey_server, clock=JumpClock(T0)) as client:
+        await add(valkey, Stream.AUDIT, a_decision(strategy="baseline"))
+        await add(valkey, Stream.SNAPSHOT, a_snapshot())
+        page = await page_when(client, lambda page: page["equity_usd"])
+        assert page["llm"] is None
+        assert "tradingbot_llm" not in (await client.get("/metrics")).text
+
+        await add(valkey, Stream.AUDIT, a_decision(strategy="llm", evidence=MODEL_EVIDENCE))
+        page = await page_when(client, lambda page: page["llm"] and page["llm"]["spend_usd"])
+        text = (await client.get("/metrics")).text
+
+    assert page["llm"]["spend_usd"] == "0.00725"
+    for line in ("spend_usd 0.00725", "cap_usd 5.0", "circuit_open 0.0", "calls 2.0", "tokens_in 1800.0"):
+        assert f"\ntradingbot_llm_{line}\n" in text
+    assert "\ntradingbot_llm_tokens_out 120.0\n" in text
+    assert "\ntradingbot_llm_latency_seconds 1.25\n" in text
 
 
 async def test_it_outlives_redis_keeps_its_figures_and_comes_back(durable_server):

@@ -8,7 +8,9 @@ from pydantic import ValidationError
 from monitor.builders import (
     ACCOUNT,
     BOT,
+    MODEL_EVIDENCE,
     T0,
+    a_decision,
     a_plan,
     a_report,
     a_snapshot,
@@ -17,6 +19,7 @@ from monitor.builders import (
     an_approval,
     an_intent,
     an_open_order,
+    some_features,
     wrapped,
 )
 from tradingbot.bus.names import Stream
@@ -217,6 +220,82 @@ def test_the_part_of_decisions_that_fell_back_is_of_those_decided():
     told(board, (Stream.AUDIT, record), at_ms=T0 + 3 * MINUTE)
 
     assert board.figures(now_ms=T0).fallback_ratio == 0.25
+
+
+def test_a_coins_book_stands_beside_it_and_an_absent_one_is_none_and_not_zero():
+    books = {"spread_bps": {"BTC": 0.4}, "book_imbalance": {"BTC": -0.2}, "liquidity_score": {"BTC": 0.9}}
+    board = told(a_board(), (Stream.FEATURES, some_features(**books)))
+    btc, eth = board.page(now_ms=T0).positions
+
+    assert (btc.spread_bps, btc.book_imbalance, btc.liquidity_score) == (0.4, -0.2, 0.9)
+    assert (eth.spread_bps, eth.book_imbalance, eth.liquidity_score) == (None, None, None)
+    told(board, (Stream.FEATURES, some_features()))  # no book at all
+    assert board.page(now_ms=T0).positions[0].spread_bps is None
+
+
+def test_the_regime_is_the_one_that_the_shown_targets_rest_on():
+    calm = {"regime": "trend", "risk_multiplier": 0.8}
+    board = told(
+        a_board(),
+        (Stream.TARGET, a_target({"BTC": 0.1})),
+        (Stream.AUDIT, a_decision(strategy="regime", evidence={**MODEL_EVIDENCE, **calm})),
+        (Stream.APPROVED, an_approval({"BTC": 0.1})),
+    )
+    stress = {"regime": "stress", "risk_multiplier": 0.1}
+    told(board, (Stream.AUDIT, a_decision(strategy="regime", evidence={**MODEL_EVIDENCE, **stress})), at_ms=T0 + MINUTE)
+    page = board.page(now_ms=T0 + MINUTE)
+
+    assert page.regime is not None
+    assert (page.regime.name, page.regime.risk_multiplier) == ("trend", 0.8)
+    assert [row.regime.name for row in page.cycles if row.regime] == ["stress", "trend"]
+
+
+def test_a_cycle_without_a_regime_shows_none():
+    failed = a_decision(strategy="regime", error="http: 500", evidence=MODEL_EVIDENCE)
+    board = told(a_board(), (Stream.AUDIT, failed), (Stream.APPROVED, an_approval({"BTC": 0.1})))
+
+    assert board.page(now_ms=T0).regime is None
+
+
+def test_the_newest_decision_tells_of_the_model_and_one_that_asks_none_takes_it_away():
+    board = told(a_board(), (Stream.AUDIT, a_decision(strategy="llm", evidence=MODEL_EVIDENCE)))
+    llm = board.page(now_ms=T0).llm
+    assert llm is not None
+    assert (llm.name, llm.calls, llm.tokens_in, llm.tokens_out, llm.latency_s) == ("scripted", 2, 1800, 120, 1.25)
+    assert llm.spend_usd is None
+
+    skipped = AuditRecord(kind=Stream.TARGET, level=AuditLevel.WARNING, details={"used": "none", "skipped": "old"})
+    assert told(board, (Stream.AUDIT, skipped)).page(now_ms=T0).llm == llm
+    assert told(board, (Stream.AUDIT, a_decision(strategy="equal"))).page(now_ms=T0).llm is None
+
+
+def test_a_model_that_is_left_alone_shows_its_circuit_and_no_call():
+    evidence = {"model": "scripted", "cap_usd": "5.000000", "circuit": {"open": True, "failures": 5, "wait_s": 240.0}}
+    board = told(a_board(), (Stream.AUDIT, a_decision(strategy="llm", error="circuit_open: x", evidence=evidence)))
+    llm = board.page(now_ms=T0).llm
+
+    assert llm is not None
+    assert llm.circuit is not None
+    assert (llm.circuit.open, llm.circuit.failures, llm.cap_usd) == (True, 5, 5)
+    assert (llm.calls, llm.tokens_in, llm.latency_s) == (None, None, None)
+
+
+def test_tokens_that_the_server_did_not_tell_are_none_and_not_a_part_of_them():
+    usage = {"tokens_in": 900, "tokens_out": 60, "unmetered": 1}
+    board = told(a_board(), (Stream.AUDIT, a_decision(strategy="llm", evidence={**MODEL_EVIDENCE, "usage": usage})))
+    llm = board.page(now_ms=T0).llm
+
+    assert llm is not None
+    assert (llm.calls, llm.tokens_in, llm.tokens_out) == (2, None, None)
+
+
+@pytest.mark.parametrize(
+    "evidence", [None, [], "x", {}, {"model": 1}, {"model": "m", "usage": 7}, {"model": "m", "circuit": {"open": "?"}}]
+)
+def test_evidence_of_another_shape_is_not_shown_and_breaks_nothing(evidence):
+    board = told(a_board(), (Stream.AUDIT, a_decision(strategy="regime", evidence=evidence)))
+
+    assert board.page(now_ms=T0).llm is None
 
 
 def test_an_open_order_is_shown():

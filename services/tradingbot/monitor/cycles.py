@@ -19,7 +19,7 @@ from tradingbot.domain.messages import (
     ReportStatus,
     TargetPortfolio,
 )
-from tradingbot.monitor.models import CycleRow, OrderRow
+from tradingbot.monitor.models import CycleRow, OrderRow, RegimeView
 
 MAX_ORDERS_A_CYCLE = 200
 _TERMINAL = frozenset(status.value for status in ReportStatus if status.terminal)
@@ -64,6 +64,10 @@ class CycleBook:
     def fell_back(self, cycle_id: str, error: str) -> None:
         """Why the baseline decided in another strategy's place."""
         self._change(cycle_id, fallback=error)
+
+    def regime(self, cycle_id: str, regime: RegimeView) -> None:
+        """What the regime strategy's weights rest on."""
+        self._change(cycle_id, regime=regime)
 
     def approved(self, cycle_id: str, message: ApprovedTargetPortfolio) -> None:
         """What the risk gate let through."""

@@ -23,6 +23,7 @@ class BoardCollector(Collector):
         page = self._page()
         yield from _trading(page)
         yield from _account(page)
+        yield from _llm(page)
         yield from _bus(page)
 
     def describe(self) -> Iterable[Metric]:
@@ -59,6 +60,21 @@ def _account(page: Page) -> Iterable[Metric]:
     yield from _gauge("net_weight", "Sum of weights held", page.net)
     yield from _gauge("snapshot_age_seconds", "Virtual age of the newest snapshot", page.snapshot_age_s)
     yield from _gauge("mode", "0 NORMAL, 1 REDUCE_ONLY, 2 HALT", page.mode.mode.rank if page.mode else None)
+
+
+def _llm(page: Page) -> Iterable[Metric]:
+    llm = page.llm
+    if llm is None:
+        return
+    spend, cap = (None if usd is None else float(usd) for usd in (llm.spend_usd, llm.cap_usd))
+    circuit = None if llm.circuit is None else float(llm.circuit.open)
+    yield from _gauge("llm_spend_usd", "The language model's cost today, reservations included", spend)
+    yield from _gauge("llm_cap_usd", "What the language model may cost in a day", cap)
+    yield from _gauge("llm_circuit_open", "1 while a failing language model is left alone", circuit)
+    yield from _gauge("llm_calls", "Requests of the newest decision", llm.calls)
+    yield from _gauge("llm_tokens_in", "Prompt tokens of the newest decision", llm.tokens_in)
+    yield from _gauge("llm_tokens_out", "Answer tokens of the newest decision", llm.tokens_out)
+    yield from _gauge("llm_latency_seconds", "Real time that the newest decision's calls took", llm.latency_s)
 
 
 def _bus(page: Page) -> Iterable[Metric]:

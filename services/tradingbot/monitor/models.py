@@ -35,8 +35,44 @@ class AppliedView(Model):
     flatten: str = ""
 
 
+class RegimeView(Model):
+    """What the two-stage strategy's model made of the market."""
+
+    name: str
+    risk_multiplier: float
+    """Of the risk that the limits allow, 0 to 1."""
+
+
+class CircuitView(Model):
+    """Whether a model that failed again and again is left alone."""
+
+    open: bool
+    failures: int
+    """Failed decisions in a row."""
+    wait_s: float
+    """Real seconds from that decision on for which nobody asks it; 0 while it is tried."""
+
+
+class LlmView(Model):
+    """The language model: today's money, and the newest decision's calls."""
+
+    name: str
+    spend_usd: Decimal | None = None
+    """Of the day of the bot's clock, with what is set aside for calls under way; None: not read yet."""
+    cap_usd: Decimal | None = None
+    """What such a day may cost."""
+    calls: int | None = None
+    """Requests of that decision, failed ones included; None: nobody was asked."""
+    tokens_in: int | None = None
+    """None: the server did not tell, or nobody was asked."""
+    tokens_out: int | None = None
+    latency_s: float | None = None
+    """Real seconds from its first request to its last answer."""
+    circuit: CircuitView | None = None
+
+
 class PositionRow(Model):
-    """A coin: what is held, what was asked for, what the risk gate allowed."""
+    """A coin: what is held, what was asked for, what the risk gate allowed, and how its book looks."""
 
     symbol: str
     qty: Decimal
@@ -48,6 +84,10 @@ class PositionRow(Model):
     target: float | None
     approved: float | None
     external: bool = False
+    spread_bps: float | None = None
+    """This and the two below of the newest minute; None: no fresh book. Formulas: docs/features.md."""
+    book_imbalance: float | None = None
+    liquidity_score: float | None = None
 
 
 class OrderRow(Model):
@@ -82,6 +122,8 @@ class CycleRow(Model):
     fallback: str = ""
     """Why the baseline decided in another strategy's place; empty when it did not."""
     confidence: float | None = None
+    regime: RegimeView | None = None
+    """What the regime strategy's weights rest on; None: another strategy, or the baseline stood in."""
     mode: Mode | None = None
     mode_reason: str = ""
     approved: dict[str, float] = {}
@@ -176,6 +218,10 @@ class Page(Model):
     cycles: tuple[CycleRow, ...]
     alerts: tuple[Alert, ...]
     figures: Figures
+    regime: RegimeView | None = None
+    """The one that the coins' targets rest on."""
+    llm: LlmView | None = None
+    """None: no model is asked."""
     bus: BusView
     may_command: bool
     """Whether POST /api/mode can be used here at all."""

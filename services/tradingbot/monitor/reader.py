@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -17,8 +18,9 @@ from redis.exceptions import ResponseError
 from tradingbot.bus.client import BLOCK_MS
 from tradingbot.bus.control import read_applied, read_modes
 from tradingbot.bus.errors import BusError, bus_errors
-from tradingbot.bus.names import PAYLOAD_FIELD, STREAMS, Group, Stream, dead_letter_stream
+from tradingbot.bus.names import MICRO, PAYLOAD_FIELD, STREAMS, Group, Stream, dead_letter_stream, spend_key
 from tradingbot.bus.session import check_identity
+from tradingbot.domain.cycles import from_ms
 from tradingbot.monitor.models import AppliedView, GroupRow, ModeView
 from tradingbot.monitor.view import Board
 from tradingbot.runtime.metrics import bus_messages_in, bus_pending, count_error
@@ -124,7 +126,15 @@ class Reader:
 
     async def _watch_control(self) -> None:
         await self.refresh_control()
+        await self._refresh_spend()
         await self._pause(CONTROL_EVERY_S)
+
+    async def _refresh_spend(self) -> None:
+        """Read what the language model has cost today, where one is asked."""
+        if self._board.asks_a_model:
+            day = f"{from_ms(self._process.clock.now_ms()):%Y-%m-%d}"
+            spent = await self._redis.get(spend_key(day))
+            self._board.control.spend_usd = Decimal(int(spent or 0)) / MICRO
 
     async def _watch_groups(self) -> None:
         rows = [await self._group(stream, group) for stream, spec in STREAMS.items() for group in spec.groups]

@@ -32,12 +32,14 @@ from tradingbot.domain.messages import (
     TargetPortfolio,
 )
 from tradingbot.monitor.cycles import CycleBook
+from tradingbot.monitor.language_model import asks_a_model, llm_of, regime_of
 from tradingbot.monitor.models import (
     Alert,
     AppliedView,
     BusView,
     CycleRow,
     Figures,
+    LlmView,
     ModeView,
     Page,
     PositionRow,
@@ -67,6 +69,7 @@ class Control:
     """What the monitor last read of the control keys and of the bus itself."""
 
     mode: ModeView | None = None
+    spend_usd: Decimal | None = None
     applied: AppliedView = field(default_factory=AppliedView)
     bus: BusView = field(default_factory=lambda: BusView(connected=False, why="not connected yet"))
 
@@ -78,6 +81,8 @@ class Board:
         self.facts = facts
         self.control = Control()
         self._cycles = CycleBook()
+        self._llm: LlmView | None = None
+        self._features: FeatureSnapshot1m | None = None
         self._snapshot: StateSnapshot | None = None
         self._prices = facts.prices
         self._equity: deque[tuple[int, float]] = deque(maxlen=360)
@@ -105,6 +110,11 @@ class Board:
         """The streams that the page is made of."""
         return tuple(self._readers)
 
+    @property
+    def asks_a_model(self) -> bool:
+        """Whether the newest decision was one of a strategy that asks a language model."""
+        return self._llm is not None
+
     def absorb(self, stream: Stream, raw: str) -> None:
         """Take an entry's field ``p`` in.
 
@@ -117,7 +127,7 @@ class Board:
     def page(self, *, now_ms: int) -> Page:
         """Everything as it is known at ``now_ms``."""
         snapshot, cycle, facts = self._snapshot, self._cycles.newest(), self.facts
-        rows = _position_rows(snapshot, cycle, universe=facts.universe)
+        rows = _position_rows(snapshot, cycle, self._features, universe=facts.universe)
         return Page(
             bot_id=facts.bot_id,
             network=facts.network,
@@ -141,6 +151,8 @@ class Board:
             cycles=self._cycles.rows(),
             alerts=tuple(reversed(self._alerts)),
             figures=self.figures(now_ms=now_ms),
+            regime=cycle.regime if cycle else None,
+            llm=self._llm.model_copy(update={"spend_usd": self.control.spend_usd}) if self._llm else None,
             bus=self.control.bus,
             may_command=facts.may_command,
             needs_token=facts.needs_token,
@@ -164,6 +176,7 @@ class Board:
         )
 
     def _on_features(self, message: Message[FeatureSnapshot1m]) -> None:
+        self._features = message.data
         self._see_prices(message.data.prices)
 
     def _on_target(self, message: Message[TargetPortfolio]) -> None:
@@ -207,8 +220,16 @@ class Board:
         record = message.data
         if record.level is not AuditLevel.INFO:
             self._alerts.append(_alert(message))
-        if record.kind == Stream.TARGET and (error := record.details.get("error")):
-            self._cycles.fell_back(message.env.cycle_id, str(error))
+        if record.kind == Stream.TARGET:
+            self._on_decision(message.env.cycle_id, record.details)
+
+    def _on_decision(self, cycle_id: str, details: Mapping[str, Any]) -> None:
+        if error := details.get("error"):
+            self._cycles.fell_back(cycle_id, str(error))
+        if regime := regime_of(details):
+            self._cycles.regime(cycle_id, regime)
+        if "strategy" in details:  # else there was no decision
+            self._llm = (llm_of(details) or self._llm) if asks_a_model(details) else None
 
     def _see_prices(self, label: str) -> None:
         if label != "unknown":
@@ -229,7 +250,11 @@ def _alert(message: Message[AuditRecord]) -> Alert:
 
 
 def _position_rows(
-    snapshot: StateSnapshot | None, cycle: CycleRow | None, *, universe: tuple[str, ...]
+    snapshot: StateSnapshot | None,
+    cycle: CycleRow | None,
+    features: FeatureSnapshot1m | None,
+    *,
+    universe: tuple[str, ...],
 ) -> tuple[PositionRow, ...]:
     """The universe first, in its order, then whatever else is held."""
     held = snapshot.positions if snapshot else {}
@@ -237,8 +262,22 @@ def _position_rows(
     mids = snapshot.mids if snapshot else {}
     symbols = [*universe, *sorted(set(held) - set(universe))]
     return tuple(
-        _position_row(symbol, held.get(symbol), cycle, mid=mids.get(symbol), equity=equity) for symbol in symbols
+        _position_row(symbol, held.get(symbol), cycle, mid=mids.get(symbol), equity=equity).model_copy(
+            update=_book(symbol, features)
+        )
+        for symbol in symbols
     )
+
+
+def _book(symbol: str, features: FeatureSnapshot1m | None) -> dict[str, float | None]:
+    if features is None:
+        return {}
+    named = {
+        "spread_bps": features.spread_bps,
+        "book_imbalance": features.book_imbalance,
+        "liquidity_score": features.liquidity_score,
+    }
+    return {name: (values or {}).get(symbol) for name, values in named.items()}
 
 
 def _position_row(

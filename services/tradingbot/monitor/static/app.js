@@ -27,6 +27,8 @@ const usd = (value) => (known(value) ? `${Number(value) < 0 ? "−" : ""}$${two.
 const amount = (value) => (known(value) ? any.format(Number(value)).replace("-", "−") : NONE);
 const percent = (value, digits = 2) => (known(value) ? `${format(digits).format(100 * value).replace("-", "−")}%` : NONE);
 const milliseconds = (value) => (known(value) ? (value < 1000 ? `${Math.round(value)} ms` : `${two.format(value / 1000)} s`) : NONE);
+const bps = (value) => (known(value) ? `${format(1).format(value).replace("-", "−")} bps` : NONE);
+const signed = (value) => (known(value) ? `${value > 0 ? "+" : ""}${two.format(value).replace("-", "−")}` : NONE);
 const clock = (ms) => (known(ms) ? new Date(ms).toISOString().slice(11, 19) : NONE);
 const cycleTime = (id) => `${id.slice(4, 6)}-${id.slice(6, 8)} ${id.slice(9, 11)}:${id.slice(11, 13)}`;
 const tone = (value) => (Number(value) > 0 ? "up" : Number(value) < 0 ? "down" : "soft");
@@ -111,6 +113,20 @@ function decisions(cycles) {
   return ["Decisions", decided[0].fallback ? "baseline" : asked, note, null, "loud"];
 }
 
+// Money and calls of the language model; nothing where none is asked. Loud while it is left alone or the cap is near.
+function model(llm) {
+  if (!llm) return null;
+  const small = known(llm.spend_usd) && Number(llm.spend_usd) < 1;
+  const spent = small ? `$${format(4).format(Number(llm.spend_usd))}` : usd(llm.spend_usd);
+  const alone = llm.circuit?.open;
+  const near = known(llm.cap_usd) && Number(llm.spend_usd) > 0.9 * Number(llm.cap_usd);
+  const tokens = known(llm.tokens_in) ? `${amount(llm.tokens_in)} + ${amount(llm.tokens_out)} tokens` : "";
+  const calls = llm.calls ? `${llm.calls} call${llm.calls > 1 ? "s" : ""}` : "not asked";
+  const last = [calls, tokens, known(llm.latency_s) ? milliseconds(1000 * llm.latency_s) : ""].filter(Boolean).join(", ");
+  const note = [`of ${usd(llm.cap_usd)} today`, alone ? `left alone after ${llm.circuit.failures} failures in a row` : last, llm.name];
+  return ["Model", spent, note.join("; "), null, alone || near ? "loud" : ""];
+}
+
 function drawFigures(page) {
   const health = page.health;
   const f = page.figures;
@@ -123,9 +139,11 @@ function drawFigures(page) {
       health ? (health.reconcile_ok ? `clock skew ${health.clock_skew_ms} ms` : `failing: ${health.detail}`) : "no snapshot yet"],
     ["Orders / min", amount(f.orders_per_min), `${amount(f.cancels_per_min)} cancels; ${percent(f.reject_ratio, 1)} refused`],
     ["Fill latency", milliseconds(f.fill_latency_p50_ms),
-      `p99 ${milliseconds(f.fill_latency_p99_ms)}; slip ${known(f.slippage_mean_bps) ? `${format(1).format(f.slippage_mean_bps).replace("-", "−")} bps` : NONE}`],
+      `p99 ${milliseconds(f.fill_latency_p99_ms)}; slip ${bps(f.slippage_mean_bps)}`],
     decisions(page.cycles),
-  ];
+    model(page.llm),
+  ].filter(Boolean);
+  byId("figures").classList.toggle("eight", figures.length === 8);
   draw("figures", figures, (list) =>
     list.map(([name, value, note, curve, kind]) =>
       el("div", { class: "card figure" }, el("h2", {}, name), el("b", {}, value), el("small", { class: kind ?? "", title: note }, note),
@@ -149,7 +167,10 @@ function bar(weight, target, most) {
   return node;
 }
 
+const regimeText = (regime) => (regime ? `${regime.name}, risk ${percent(regime.risk_multiplier, 0)}` : "");
+
 function drawPositions(page) {
+  byId("regime").textContent = regimeText(page.regime);
   draw("positions", page.positions, (rows) => {
     const weights = rows.flatMap((row) => [row.weight, row.approved ?? 0]);
     const most = { value: Math.max(0.01, ...weights.map(Math.abs)), negative: weights.some((weight) => weight < 0) };
@@ -157,7 +178,9 @@ function drawPositions(page) {
       el("th", { scope: "row" }, row.symbol, row.external ? el("span", { class: "label" }, "external") : null),
       num(amount(row.qty)), num(amount(row.mark_px)), num(usd(row.value_usd)),
       num(usd(row.unreal_pnl), tone(row.unreal_pnl)), num(percent(row.weight)), num(percent(row.target)),
-      num(percent(row.approved)), el("td", {}, bar(row.weight, row.approved, most)))), 9, "No positions yet");
+      num(percent(row.approved)), el("td", {}, bar(row.weight, row.approved, most)),
+      num(bps(row.spread_bps)), num(signed(row.book_imbalance)),
+      num(known(row.liquidity_score) ? two.format(row.liquidity_score) : NONE))), 12, "No positions yet");
   });
 }
 
@@ -169,7 +192,7 @@ function weights(map) {
 
 function orderLine(order) {
   const filled = Number(order.filled_qty) > 0 ? ` ${amount(order.filled_qty)} at ${amount(order.avg_px)}` : "";
-  const slip = known(order.slippage_bps) ? `, ${format(1).format(order.slippage_bps).replace("-", "−")} bps` : "";
+  const slip = known(order.slippage_bps) ? `, ${bps(order.slippage_bps)}` : "";
   return `${order.side} ${amount(order.qty)} ${order.symbol} at ${amount(order.limit_px)} (${order.reason}${order.attempt ? `, attempt ${order.attempt + 1}` : ""}): ` +
     `${order.status}${filled}${slip}${order.error ? `, ${order.error}` : ""}${order.dry_run ? ", dry run" : ""}`;
 }
@@ -178,12 +201,13 @@ function cycleDetail(cycle) {
   const entries = [
     ["Cycle", cycle.cycle_id],
     ["Decided by", [cycle.used || NONE, cycle.fallback].filter(Boolean).join(": ")],
+    ["Regime", regimeText(cycle.regime)],
     ["Targets", weights(cycle.targets)],
     ["Approved", weights(cycle.approved)],
     ["Clamps", cycle.rejections.map((r) => `${r.symbol} ${percent(r.original_weight)} to ${percent(r.approved_weight)}: ${r.reason}`).join("; ") || "none"],
     ["Flags", cycle.flags.join(", ") || "none"],
     ["Not planned", cycle.skipped.map((s) => `${s.symbol}: ${s.reason}`).join(", ") || "none"],
-  ];
+  ].filter(([, text]) => text);
   const orders = cycle.orders.length ? cycle.orders.map((order) => el("div", {}, orderLine(order))) : ["none"];
   return el("tr", { class: "detail", id: `detail-${cycle.cycle_id}` }, el("td", { colspan: 13 },
     el("dl", {}, ...entries.flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, text)]),
