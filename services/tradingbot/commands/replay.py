@@ -59,7 +59,8 @@ def replay(
     """Make every pure step of recorded cycles again and compare to the last bit; exit code 1 when something differs.
 
     Features, decision (with the model's recorded answer), risk gate and plan, each from the inputs that the record
-    names. A step whose inputs are not on the record is counted as one that cannot be checked, never as equal.
+    names. A step whose inputs are not on the record is counted as one that cannot be checked, never as equal; entries
+    that this version cannot read are counted and named, and make the exit code 1.
 
         tradingbot replay --archive archive/ --from 20260218T1600Z --to 20260218T1700Z
 

@@ -187,7 +187,7 @@ class Archive:
     def read(
         self, stream: str, *, cycles: tuple[str, str] | None = None, ids: Collection[str] | None = None
     ) -> Iterator[RawEntry]:
-        """A stream's entries, oldest first: all, those of the cycles from one to another, or those with these ids.
+        """A stream's entries, oldest first: all, those with these ids, or of the cycles from one to another and none.
 
         A recorder may merge files meanwhile: what was to be read next is then found anew in the merged one.
 

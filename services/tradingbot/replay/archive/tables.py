@@ -103,7 +103,7 @@ def read_table(paths: Sequence[Path]) -> pa.Table:
 def read(
     path: Path, *, cycles: tuple[str, str] | None = None, ids: Collection[str] | None = None
 ) -> Iterator[RawEntry]:
-    """The entries of a part: of the cycles from one to another, or with these ids.
+    """The entries of a part: of the cycles from one to another and of none, or with these ids.
 
     Raises:
         DamagedPart: it cannot be read.
@@ -114,7 +114,8 @@ def read(
 
     chosen = None
     if cycles is not None:
-        chosen = (ds.field("cycle_id") >= cycles[0]) & (ds.field("cycle_id") <= cycles[1])
+        named_cycle = ds.field("cycle_id")
+        chosen = named_cycle.is_null() | ((named_cycle >= cycles[0]) & (named_cycle <= cycles[1]))
     if ids is not None:
         named = pc.is_in(ds.field("id"), pa.array(sorted(ids), pa.string()))
         chosen = named if chosen is None else chosen & named

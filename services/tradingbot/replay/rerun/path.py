@@ -21,8 +21,9 @@ from tradingbot.execution.plan import make_plan, request_of
 from tradingbot.replay.rerun.account import Account, Costs, account_of
 from tradingbot.replay.rerun.change import Change
 from tradingbot.replay.rerun.per_cycle import proposed
+from tradingbot.replay.rerun.reading import Recorded
 from tradingbot.replay.rerun.steps import DecisionGround, decision_ground, view_of
-from tradingbot.replay.rerun.tape import Recorded, Tape
+from tradingbot.replay.rerun.tape import Tape
 from tradingbot.replay.rerun.verdicts import CannotCheck
 from tradingbot.risk_engine import decide as gate
 
@@ -193,7 +194,11 @@ def play(tape: Tape, change: Change, costs: Costs) -> Outcome:
 
 
 def _first(tape: Tape) -> DecisionGround:
+    why = CannotCheck("no cycle with a decision and a plan is on the record")
     for cycle_id in tape.cycles:
         if cycle_id in tape.plans and cycle_id in tape.targets:
-            return decision_ground(tape, tape.targets[cycle_id])
-    raise CannotCheck("no cycle with a decision and a plan is on the record")
+            try:
+                return decision_ground(tape, tape.targets[cycle_id])
+            except CannotCheck as missing:
+                why = missing
+    raise why

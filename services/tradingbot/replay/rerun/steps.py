@@ -33,8 +33,9 @@ from tradingbot.market_data.liquidity import book_fields
 from tradingbot.market_data.minute import moves
 from tradingbot.market_data.told import Told
 from tradingbot.replay.rerun.compare import Difference, difference, in_common, plain
-from tradingbot.replay.rerun.tape import Meaning, Recorded, Tape
-from tradingbot.replay.rerun.verdicts import CannotCheck, Contradiction, Found, Step, Verdict, compared
+from tradingbot.replay.rerun.reading import Recorded
+from tradingbot.replay.rerun.tape import Meaning, Tape
+from tradingbot.replay.rerun.verdicts import CannotCheck, CannotRead, Contradiction, Found, Step, Verdict, compared
 from tradingbot.risk_engine import decide as gate
 
 AUDITED = ("strategy", "used", "confidence", "signals", "steps", "gross", "net", "turnover", "held", "model", "error")
@@ -52,15 +53,20 @@ def features_again(tape: Tape) -> Iterator[Verdict]:
         minute_ms = to_ms(entry.data.asof_minute)
         told = told.after(entry.data, minute_ms=minute_ms)
         if tape.within(entry.cycle_id):
-            yield _features(entry.data, told, minute_ms=minute_ms)
+            yield _features(tape, entry.data, told, minute_ms=minute_ms)
+    for unread in tape.unread:
+        if unread.stream is Stream.FEATURES and tape.within(unread.cycle_id):
+            yield Verdict(step=Step.FEATURES, cycle_id=unread.cycle_id, found=Found.UNREAD, why=str(unread))
 
 
-def _features(snapshot: FeatureSnapshot1m, told: Told, *, minute_ms: int) -> Verdict:
+def _features(tape: Tape, snapshot: FeatureSnapshot1m, told: Told, *, minute_ms: int) -> Verdict:
     windows = {symbol: told.window(symbol, minute_ms) for symbol in snapshot.mid_px}
     whole = {symbol: window for symbol, window in windows.items() if window is not None}
     if unknown := sorted(set(windows) - set(whole)):
         why = f"the hour of prices before it is not on the record: {', '.join(unknown)}"
-        return Verdict(step=Step.FEATURES, cycle_id=minute_id(minute_ms), found=Found.UNCHECKED, why=why)
+        unread = tape.unread_of(Stream.FEATURES)
+        found = Found.UNREAD if unread and unread.cycle_id <= minute_id(minute_ms) else Found.UNCHECKED
+        return Verdict(step=Step.FEATURES, cycle_id=minute_id(minute_ms), found=found, why=why)
     again = snapshot.model_copy(update={**moves(whole), **book_fields(snapshot.books)})
     return compared(Step.FEATURES, minute_id(minute_ms), difference(snapshot, again))
 
@@ -104,6 +110,7 @@ def decision_ground(tape: Tape, target: Recorded[TargetPortfolio]) -> DecisionGr
     inputs = target.data.inputs
     record = tape.audit(target.cycle_id, "alpha.target")
     if record is None:
+        _refuse_unread(tape, Stream.AUDIT, cycle_id=target.cycle_id)
         raise CannotCheck("the audit record of the decision is not on the record")
     if "previous" not in record.details:
         raise CannotCheck("the audit record does not name the target before")
@@ -111,7 +118,10 @@ def decision_ground(tape: Tape, target: Recorded[TargetPortfolio]) -> DecisionGr
         target=target,
         audit=record.details,
         features=_input(
-            tape.features_by_id.get(inputs.features_id or ""), inputs.features_id, inputs.features_digest, "features"
+            tape,
+            Stream.FEATURES,
+            tape.features_by_id.get(inputs.features_id or ""),
+            named=(inputs.features_id, inputs.features_digest),
         ),
         snapshot=_snapshot(tape, inputs),
         meaning=_meaning(tape, inputs),
@@ -173,6 +183,7 @@ def _state_before(tape: Tape, previous: str | None) -> DecisionState:
         return DecisionState()
     target = tape.targets.get(previous)
     if target is None:
+        _refuse_unread(tape, Stream.TARGET, cycle_id=previous)
         raise CannotCheck(f"the target of {previous}, which it smooths from, is not on the record")
     return DecisionState(cycle_id=previous, weights={each.symbol: each.weight for each in target.data.targets})
 
@@ -197,7 +208,12 @@ def approve_again(tape: Tape, approved: Recorded[ApprovedTargetPortfolio]) -> Ap
     """
     data, inputs = approved.data, approved.data.inputs
     meaning = _meaning(tape, inputs)
-    target = _input(tape.targets.get(approved.cycle_id), inputs.target_id, inputs.target_digest, "target")
+    target = _input(
+        tape,
+        Stream.TARGET,
+        tape.targets.get(approved.cycle_id),
+        named=(inputs.target_id, inputs.target_digest),
+    )
     return gate.decide(
         target,
         snapshot=None if inputs.snapshot_id is None else _snapshot(tape, inputs),
@@ -219,7 +235,12 @@ def plan_again(tape: Tape, cycle_id: str) -> Verdict:
     basis, inputs = plan.data.basis, plan.data.inputs
     if basis is None:
         raise CannotCheck("the plan does not name what it was made from")
-    approved = _input(tape.approved.get(cycle_id), inputs.approved_id, inputs.approved_digest, "approved")
+    approved = _input(
+        tape,
+        Stream.APPROVED,
+        tape.approved.get(cycle_id),
+        named=(inputs.approved_id, inputs.approved_digest),
+    )
     execution = _meaning(tape, inputs).params.execution
     targets = {each.symbol: each.weight for each in approved.approved_targets}
     again = make_plan(request_of(plan.data, basis, targets=targets, params=execution))
@@ -229,37 +250,66 @@ def plan_again(tape: Tape, cycle_id: str) -> Verdict:
 # ------------------------------------------------------------------ inputs
 
 
-def _input(entry: Recorded[DataT] | None, entry_id: str | None, named: str | None, what: str) -> DataT:
-    """An input that a message names, whose text is what it was then.
+_INPUT_NAMES = {
+    Stream.FEATURES: "features",
+    Stream.SNAPSHOT: "snapshot",
+    Stream.TARGET: "target",
+    Stream.APPROVED: "approved",
+}
+
+
+def _input(tape: Tape, stream: Stream, entry: Recorded[DataT] | None, *, named: tuple[str | None, str | None]) -> DataT:
+    """An input that a message names by id and digest, whose text is what it was then.
 
     Raises:
         CannotCheck: it is not on the record.
+        CannotRead: it is, and is no message of this version.
         Contradiction: it is, with another text.
     """
-    if entry is None or entry.id != entry_id:
-        raise CannotCheck(f"{what} {entry_id or ''} that it was made from is not on the record")
-    if (held := digest(entry.raw)) != named:
-        raise Contradiction(Difference(f"inputs.{what}_digest", named, held))
+    what, (id_text, named_digest) = _INPUT_NAMES[stream], named
+    if entry is None or entry.id != id_text:
+        _refuse_unread(tape, stream, id_text=id_text)
+        raise CannotCheck(f"{what} {id_text or ''} that it was made from is not on the record")
+    if (held := digest(entry.raw)) != named_digest:
+        raise Contradiction(Difference(f"inputs.{what}_digest", named_digest, held))
     return entry.data
 
 
 def _snapshot(tape: Tape, inputs: Inputs) -> StateSnapshot:
-    return _input(tape.snapshots.get(inputs.snapshot_id or ""), inputs.snapshot_id, inputs.snapshot_digest, "snapshot")
+    entry = tape.snapshots.get(inputs.snapshot_id or "")
+    return _input(tape, Stream.SNAPSHOT, entry, named=(inputs.snapshot_id, inputs.snapshot_digest))
 
 
 def _meaning(tape: Tape, inputs: Inputs) -> Meaning:
     meaning = tape.params.get(inputs.params or "")
     if meaning is None:
+        _refuse_unread(tape, Stream.AUDIT)
         raise CannotCheck(f"what the parameters {inputs.params} are is not on the record")
     return meaning
 
 
+def _refuse_unread(tape: Tape, stream: Stream, *, cycle_id: str | None = None, id_text: str | None = None) -> None:
+    """Something is missing: perhaps only because it cannot be read.
+
+    Raises:
+        CannotRead: so it is.
+    """
+    if (unread := tape.unread_of(stream, cycle_id=cycle_id, id_text=id_text)) is not None:
+        raise CannotRead(str(unread))
+
+
+_OUTPUT = {Step.DECISION: Stream.TARGET, Step.APPROVAL: Stream.APPROVED, Step.PLAN: Stream.PLAN}
+
+
 def _not_taken(tape: Tape, step: Step, cycle_id: str, kind: str, *, of: Stream) -> Verdict:
     """There is no output: the bot says why, or there was nothing to decide on, or nobody can tell."""
+    for stream in (_OUTPUT[step], Stream.AUDIT):
+        _refuse_unread(tape, stream, cycle_id=cycle_id)
     record = tape.audit(cycle_id, kind)
     said = "" if record is None else record.details.get("skipped") or record.details.get("why")
     if why := said or tape.stale(cycle_id, of):
         return Verdict(step=step, cycle_id=cycle_id, found=Found.NOT_TAKEN, why=why)
+    _refuse_unread(tape, of, cycle_id=cycle_id)
     if not tape.has(of, cycle_id):
         return Verdict(step=step, cycle_id=cycle_id, found=Found.NOT_TAKEN, why=f"no {of} to act on")
     why = f"neither {kind} nor why there is none is on the record"

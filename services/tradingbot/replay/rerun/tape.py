@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
 
 from tradingbot.bus.names import Stream
-from tradingbot.bus.trim import EntryId, entry_id
 from tradingbot.domain.cycles import MINUTE_MS, minute_id, start_ms_of, to_ms
-from tradingbot.domain.envelope import Message
 from tradingbot.domain.in_force import PARAMS_KIND
 from tradingbot.domain.messages import (
     ApprovedTargetPortfolio,
@@ -24,38 +21,12 @@ from tradingbot.domain.messages import (
 )
 from tradingbot.domain.model import Model
 from tradingbot.domain.params import Params
-from tradingbot.replay.archive.tables import RawEntry
+from tradingbot.replay.rerun.reading import Reader, Recorded, Source, Unread
 
 FIRST, LAST = "00000000T0000Z", "99999999T9999Z"
+_STEPS = (Stream.FEATURES, Stream.TARGET, Stream.APPROVED, Stream.PLAN)
 LOOK_BACK_MS = 65 * MINUTE_MS
 """Features look back an hour, and a decision upon the target of a cycle before."""
-
-DataT = TypeVar("DataT", bound=Model)
-
-
-class Source(Protocol):
-    """Where entries come from: an archive."""
-
-    def read(
-        self, stream: str, *, cycles: tuple[str, str] | None = None, ids: Collection[str] | None = None
-    ) -> Iterator[RawEntry]:
-        """A stream's entries, oldest first: of the cycles from one to another, or with these ids."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded(Generic[DataT]):
-    """A message and its place on the record."""
-
-    id: str
-    raw: str
-    cycle_id: str
-    data: DataT
-
-    @property
-    def order(self) -> EntryId:
-        """Its place in its stream."""
-        return entry_id(self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +56,8 @@ class Tape:
     """By cycle."""
     params: Mapping[str, Meaning]
     """By label."""
+    unread: tuple[Unread, ...] = ()
+    """What this version cannot read."""
 
     @cached_property
     def features_by_id(self) -> Mapping[str, Recorded[FeatureSnapshot1m]]:
@@ -99,7 +72,25 @@ class Tape:
     def cycles(self) -> tuple[str, ...]:
         """The cycles that were asked for and of which anything is on the record, oldest first."""
         found = {each.cycle_id for each in self.features} | set(self.targets) | set(self.approved) | set(self.plans)
+        found |= {each.cycle_id for each in self.unread if each.stream in _STEPS}
         return tuple(sorted(filter(self.within, found)))
+
+    def concerned(self, unread: Unread) -> bool:
+        """Whether an entry that cannot be read may belong to a cycle that was asked for."""
+        return not unread.cycle_id or self.within(unread.cycle_id)
+
+    def unread_of(self, stream: Stream, *, cycle_id: str | None = None, id_text: str | None = None) -> Unread | None:
+        """The first entry of a stream that cannot be read: of all, of a cycle, or the one with this id."""
+        return self._unread.get((stream, cycle_id or id_text))
+
+    @cached_property
+    def _unread(self) -> Mapping[tuple[Stream, str | None], Unread]:
+        """By stream alone, with the cycle, and with the id: these look different."""
+        found: dict[tuple[Stream, str | None], Unread] = {}
+        for each in self.unread:
+            for key in (None, each.cycle_id, each.id):
+                found.setdefault((each.stream, key), each)
+        return found
 
     @cached_property
     def _begun(self) -> frozenset[str]:
@@ -125,16 +116,17 @@ class Tape:
 
 def load(source: Source, *, first: str = FIRST, last: str = LAST) -> Tape:
     """Read what replay needs of the cycles from one to another."""
-    back = _earlier(first, LOOK_BACK_MS)
-    features = tuple(messages(source, Stream.FEATURES, FeatureSnapshot1m, cycles=(back, last)))
-    targets = {each.cycle_id: each for each in messages(source, Stream.TARGET, TargetPortfolio, cycles=(back, last))}
+    reader, back = Reader(source), _earlier(first, LOOK_BACK_MS)
+    features = tuple(reader.messages(Stream.FEATURES, FeatureSnapshot1m, cycles=(back, last)))
+    targets = {each.cycle_id: each for each in reader.messages(Stream.TARGET, TargetPortfolio, cycles=(back, last))}
     approved = {
-        each.cycle_id: each for each in messages(source, Stream.APPROVED, ApprovedTargetPortfolio, cycles=(first, last))
+        each.cycle_id: each for each in reader.messages(Stream.APPROVED, ApprovedTargetPortfolio, cycles=(first, last))
     }
-    plans = {each.cycle_id: each for each in messages(source, Stream.PLAN, ExecutionPlan, cycles=(first, last))}
+    plans = {each.cycle_id: each for each in reader.messages(Stream.PLAN, ExecutionPlan, cycles=(first, last))}
     inputs = [*(each.data.inputs for each in targets.values()), *(each.data.inputs for each in approved.values())]
     named = {each.snapshot_id for each in inputs if each.snapshot_id is not None}
-    audits, params = _audits(source, first=first, last=last)
+    snapshots = {each.id: each for each in reader.messages(Stream.SNAPSHOT, StateSnapshot, ids=named)}
+    audits, params = _audits(reader, first=first, last=last)
     return Tape(
         first=first,
         last=last,
@@ -142,49 +134,40 @@ def load(source: Source, *, first: str = FIRST, last: str = LAST) -> Tape:
         targets=targets,
         approved=approved,
         plans=plans,
-        snapshots={each.id: each for each in messages(source, Stream.SNAPSHOT, StateSnapshot, ids=named)},
+        snapshots=snapshots,
         audits=audits,
         params=params,
+        unread=reader.unread(),
     )
 
 
-def _audits(source: Source, *, first: str, last: str) -> tuple[dict[str, tuple[AuditRecord, ...]], dict[str, Meaning]]:
+def _audits(reader: Reader, *, first: str, last: str) -> tuple[dict[str, tuple[AuditRecord, ...]], dict[str, Meaning]]:
     """The range's records, and the parameters: they are told anew each day."""
     day = first[:8] + "T0000Z" if first != FIRST else FIRST
     found: dict[str, tuple[AuditRecord, ...]] = {}
     params: dict[str, Meaning] = {}
-    for each in messages(source, Stream.AUDIT, AuditRecord, cycles=(day, last)):
+    for each in reader.messages(Stream.AUDIT, AuditRecord, cycles=(day, last)):
         if each.data.kind == PARAMS_KIND:
-            params[each.data.details["label"]] = _meaning(each.data.details)
+            try:
+                told = _ToldParams.model_validate(each.data.details, extra="ignore")
+            except ValidationError as error:
+                reader.pass_over(error, stream=Stream.AUDIT, id_text=each.id, cycle_id=each.cycle_id)
+                continue
+            params[told.label] = Meaning(
+                params=told.values, cycle_seconds=told.cycle_seconds, universe=tuple(told.universe)
+            )
         elif each.cycle_id >= first:
             found[each.cycle_id] = (*found.get(each.cycle_id, ()), each.data)
     return found, params
 
 
-def _meaning(details: Mapping[str, Any]) -> Meaning:
-    return Meaning(
-        params=Params.model_validate(details["values"], extra="ignore"),
-        cycle_seconds=details["cycle_seconds"],
-        universe=tuple(details["universe"]),
-    )
+class _ToldParams(Model):
+    """The details of an audit record that tells what a label means."""
 
-
-def messages(
-    source: Source,
-    stream: Stream,
-    model: type[DataT],
-    *,
-    cycles: tuple[str, str] | None = None,
-    ids: Collection[str] | None = None,
-) -> Iterator[Recorded[DataT]]:
-    """The entries that are messages; others were dead letters and decided nothing."""
-    reader = Message[model]  # type: ignore[valid-type]
-    for entry in source.read(stream, cycles=cycles, ids=ids):
-        try:
-            message = reader.read(entry.payload or "")
-        except ValidationError:
-            continue
-        yield Recorded(id=entry.id, raw=entry.payload or "", cycle_id=message.env.cycle_id, data=message.data)
+    label: str
+    values: Params
+    cycle_seconds: int
+    universe: list[str]
 
 
 def _earlier(cycle_id: str, by_ms: int) -> str:

@@ -25,6 +25,8 @@ class Found(StrEnum):
     DIFFERS = "differs"
     UNCHECKED = "cannot be checked"
     """Something that it was made from is not on the record."""
+    UNREAD = "cannot be read"
+    """It, or something that it was made from, is on the record and no message of this version."""
     NOT_TAKEN = "not taken"
     """The bot did not take it, and said why."""
 
@@ -45,6 +47,10 @@ class Verdict(Model):
 
 class CannotCheck(Exception):  # noqa: N818 - not an error
     """An input is not on the record; the text names it."""
+
+
+class CannotRead(CannotCheck):
+    """An input is on the record, and this version cannot read it; the text names it and says why."""
 
 
 class Contradiction(CannotCheck):

@@ -12,7 +12,9 @@ from tradingbot.replay.rerun.account import Costs
 from tradingbot.replay.rerun.change import Change
 from tradingbot.replay.rerun.path import Outcome, play
 from tradingbot.replay.rerun.per_cycle import Moved, moved_cycles
-from tradingbot.replay.rerun.tape import Source, Tape, messages
+from tradingbot.replay.rerun.reading import Reader, Source
+from tradingbot.replay.rerun.rerun import UnreadOfStream, unread_lines, unread_of
+from tradingbot.replay.rerun.tape import Tape
 
 ASSUMED_FEE_BPS = 4.5
 """The venue's taker fee without any discount."""
@@ -39,10 +41,14 @@ class WhatIf(Model):
     with_changed: Outcome
     bot_itself: BotItself | None
     """None when fewer than two of its snapshots are on the record."""
+    left_out: int = 0
+    """Decisions that cannot be made again: something that they were made from, or what became of them, is missing."""
+    unread: tuple[UnreadOfStream, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """The report for a person."""
         yield "with " + ", ".join(f"{name}={value}" for name, value in self.changed.items())
+        yield from unread_lines(self.unread)
         yield from self._cycle_lines()
         yield from self._path_lines()
 
@@ -51,6 +57,8 @@ class WhatIf(Model):
         yield ""
         yield "each cycle by itself, the account as recorded"
         yield f"  {len(moved)} of {len(self.cycles)} cycles differ"
+        if self.left_out:
+            yield f"  {self.left_out} more cannot be told: a part of each is missing"
         if not moved:
             return
         yield f"  {'cycle':<16}{'Σ|Δ target|':>12}{'Σ|Δ approved|':>15}{'orders':>12}{'trades, USD':>24}"
@@ -103,21 +111,25 @@ def what_if(source: Source, tape: Tape, change: Change, *, costs: Costs | None =
         CannotCheck: the record holds no decision that could be changed.
         SettingsError: the change makes no sense with the recorded parameters.
     """
-    reports = last_reports(source, tape)
+    reader = Reader(source)
+    reports = last_reports(reader, tape)
+    moved = tuple(moved_cycles(tape, change))
     costs = costs or measured(reports)
     return WhatIf(
         changed={**{name: str(value) for name, value in change.values.items()}, **_strategy(change)},
         costs=costs,
-        cycles=tuple(moved_cycles(tape, change)),
+        cycles=moved,
         with_recorded=play(tape, Change(), costs),
         with_changed=play(tape, change, costs),
         bot_itself=_itself(tape, reports),
+        left_out=len(set(filter(tape.within, tape.targets))) - len(moved),
+        unread=unread_of(tape, *reader.unread()),
     )
 
 
-def last_reports(source: Source, tape: Tape) -> list[ExecutionReport]:
+def last_reports(reader: Reader, tape: Tape) -> list[ExecutionReport]:
     """The last report of each order of the range's cycles."""
-    found = messages(source, Stream.REPORTS, ExecutionReport, cycles=(tape.first, tape.last))
+    found = reader.messages(Stream.REPORTS, ExecutionReport, cycles=(tape.first, tape.last))
     return list({(each.data.client_order_id, each.data.attempt): each.data for each in found}.values())
 
 
