@@ -123,6 +123,10 @@ def test_a_long_value_is_cut() -> None:
     assert len(words("alpha.target", **TARGET, error="x" * 5000)) < VALUE_MAX + 100
 
 
+def test_a_figure_beyond_all_measure_is_told_as_it_stands() -> None:
+    assert words("exec.reports", **{**REPORTS, "filled_usd": 10**400}).startswith("cycle id c; ")
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),

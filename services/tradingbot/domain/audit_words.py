@@ -29,7 +29,7 @@ def audit_words(record: AuditRecord) -> str:
     """What a record says, without when and by whom."""
     try:
         words = _TELL.get(record.kind, _plain)(record.details)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         words = _plain(record.details)
     return _one_line(words)
 
