@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import pytest
 from redis.asyncio import Redis
 from websockets.asyncio.server import ServerConnection, serve
 
@@ -45,11 +46,11 @@ class Stream:
     async def listening(self, connections: int) -> None:
         await until(lambda: self.subscribed >= connections * len(COINS))
 
-    async def send(self) -> None:
-        """A book of each coin that it has, taken in before this returns."""
+    async def send(self, *books: dict) -> None:
+        """Books, else one of each coin that it has, taken in before this returns."""
         socket = self.connections[-1]
-        for coin in self.has:
-            await socket.send(json.dumps({"channel": "l2Book", "data": self.w.market.book(coin)}))
+        for book in books or [self.w.market.book(coin) for coin in self.has]:
+            await socket.send(json.dumps({"channel": "l2Book", "data": book}))
         pong = await socket.ping()
         await pong
         for _ in range(100):  # the service reads in this very loop
@@ -109,6 +110,19 @@ async def test_a_crossed_book_on_the_stream_takes_the_coin_out_of_the_minute(
         snapshot = (await stream.w.snapshots())[-1]
         assert snapshot.stale == ("BTC",)
         assert snapshot.books.keys() == {"ETH"}
+
+
+@pytest.mark.parametrize("change", [{"time": M}, {"coin": "DOGE"}], ids=["late", "of another coin"])
+async def test_a_crossed_book_that_is_refused_takes_no_coin_out(
+    valkey: Redis, valkey_server: Server, change: dict
+) -> None:
+    async with streaming(valkey, valkey_server) as stream:
+        await stream.w.advance_to(M + MINUTE - 6_000)
+        await stream.send()
+        stream.w.market.crossed.add("BTC")
+        await stream.send(stream.w.market.book("BTC") | change)
+        details = await stream.minute(1, with_books=False)
+        assert details["crossed"] == details["no_book"] == []
 
 
 async def test_a_stream_that_breaks_costs_no_price_and_comes_back(valkey: Redis, valkey_server: Server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -26,6 +27,8 @@ def book(bids: list[tuple[float, float]], asks: list[tuple[float, float]], symbo
 
 
 STEADY = book([(999.5, 2), (998.5, 3), (900, 1000)], [(1000.5, 1), (1001.5, 1), (1100, 1000)])
+
+CROSSED = book([(1001, 1)], [(1000, 1)])
 
 
 def after(seconds: int, *, of: Book = STEADY, books: Books | None = None, start_ms: int = T) -> Books:
@@ -125,7 +128,7 @@ def test_what_was_usual_before_the_clock_went_back_is_dropped_and_learnt_anew() 
 
 @pytest.mark.parametrize(
     "useless",
-    [book([], [(1000.5, 1)]), book([(999.5, 1)], []), book([], []), book([(1001, 1)], [(1000, 1)])],
+    [book([], [(1000.5, 1)]), book([(999.5, 1)], []), book([], []), CROSSED],
     ids=["no bids", "no asks", "empty", "crossed"],
 )
 def test_a_book_without_two_sides_says_nothing_until_the_next_one(useless: Book) -> None:
@@ -133,15 +136,34 @@ def test_a_book_without_two_sides_says_nothing_until_the_next_one(useless: Book)
     now_ms = T + LEAST_SAMPLES * 1000
     books.put(useless, at_ms=now_ms)
     assert books.facts("BTC", now_ms=now_ms) is None
+    assert books.missing(["BTC"], now_ms=now_ms) == (), "there is nothing newer to ask for"
     books.put(STEADY, at_ms=now_ms + 1000)
     facts = books.facts("BTC", now_ms=now_ms + 1000)
     assert facts is not None
     assert facts.typical_usd is not None, "what was usual is still known"
 
 
+@pytest.mark.parametrize("newest", [STEADY, CROSSED], ids=["good", "crossed"])
+def test_a_book_older_than_the_newest_is_refused(newest: Book) -> None:
+    books, late = Books(["BTC"]), book([(999, 7)], [(1001, 7)])
+    assert books.put(replace(newest, time_ms=T), at_ms=T + 100)
+    known = books.facts("BTC", now_ms=T + 200)
+    assert not books.put(replace(late, time_ms=T - 1), at_ms=T + 200)
+    assert books.facts("BTC", now_ms=T + 200) == known
+    assert books.put(replace(late, time_ms=T), at_ms=T + 300), "two books of one moment are not in order"
+
+
+def test_a_venue_whose_time_went_back_is_heard_again_once_the_newest_book_is_old() -> None:
+    books, back = Books(["BTC"]), replace(STEADY, time_ms=T - 3_600_000)
+    books.put(replace(STEADY, time_ms=T), at_ms=T)
+    assert not books.put(back, at_ms=T + MAX_AGE_MS)
+    assert books.put(back, at_ms=T + MAX_AGE_MS + 1)
+    assert books.facts("BTC", now_ms=T + MAX_AGE_MS + 1) is not None
+
+
 def test_a_coin_outside_the_universe_is_not_kept() -> None:
     books = Books(["BTC"])
-    books.put(book([(1, 1)], [(2, 1)], symbol="DOGE"), at_ms=T)
+    assert not books.put(book([(1, 1)], [(2, 1)], symbol="DOGE"), at_ms=T)
     assert books.facts("DOGE", now_ms=T) is None
 
 

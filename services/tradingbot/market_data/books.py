@@ -31,6 +31,14 @@ Side = dict[Decimal, float]
 """Price → USD resting there, within the band."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """When a coin's newest book was received, and when the venue made it."""
+
+    at_ms: int
+    time_ms: int
+
+
 @dataclass(slots=True, kw_only=True)
 class _Coin:
     book: Book
@@ -51,12 +59,27 @@ class Books:
     def __init__(self, universe: Sequence[str], *, max_age_ms: int = MAX_AGE_MS) -> None:
         self._universe = frozenset(universe)
         self._max_age_ms = max_age_ms
+        self._heard: dict[str, _Heard] = {}
         self._coins: dict[str, _Coin] = {}
 
-    def put(self, book: Book, *, at_ms: int) -> None:
-        """Take a book, received at a virtual time. One with an empty or crossed side says nothing of liquidity."""
-        if book.symbol not in self._universe:
-            return
+    def put(self, book: Book, *, at_ms: int) -> bool:
+        """Take a book, received at a virtual time; False when it is refused.
+
+        Refused are coins outside the universe and what the venue made before the newest book, as a late answer is. One
+        with an empty or crossed side is taken, but says nothing of liquidity.
+        """
+        if book.symbol not in self._universe or self._outdated(book, at_ms):
+            return False
+        self._heard[book.symbol] = _Heard(at_ms, book.time_ms)
+        self._learn(book, at_ms)
+        return True
+
+    def _outdated(self, book: Book, at_ms: int) -> bool:
+        """A newest book that is old itself refuses nothing: the venue's time may have gone back."""
+        newest = self._heard.get(book.symbol)
+        return newest is not None and self._fresh(newest, at_ms) and book.time_ms < newest.time_ms
+
+    def _learn(self, book: Book, at_ms: int) -> None:
         before = self._coins.get(book.symbol)
         if not book.bids or not book.asks or book.bids[0].px >= book.asks[0].px:
             if before is not None:
@@ -93,12 +116,12 @@ class Books:
         )
 
     def missing(self, universe: Sequence[str], *, now_ms: int) -> tuple[str, ...]:
-        """The coins without a fresh book."""
-        fresh = {symbol for symbol, coin in self._coins.items() if self._fresh(coin, now_ms)}
+        """The coins of which no book came lately; a crossed or an empty one is news too."""
+        fresh = {symbol for symbol, heard in self._heard.items() if self._fresh(heard, now_ms)}
         return tuple(symbol for symbol in universe if symbol not in fresh)
 
-    def _fresh(self, coin: _Coin, now_ms: int) -> bool:
-        return 0 <= now_ms - coin.at_ms <= self._max_age_ms
+    def _fresh(self, what: _Heard | _Coin, now_ms: int) -> bool:
+        return 0 <= now_ms - what.at_ms <= self._max_age_ms
 
 
 def _within_band(levels: Sequence[Level], mid: Decimal) -> Side:

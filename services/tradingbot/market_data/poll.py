@@ -76,9 +76,13 @@ class Poller:
         await asyncio.gather(*(self._book(symbol) for symbol in unknown))
 
     def take_book(self, book: Book) -> None:
-        """A book, asked for or streamed; a crossed one takes the coin out until it is crossed no more."""
+        """A book, asked for or streamed; a crossed one takes the coin out until it is crossed no more.
+
+        One that is refused says nothing of that either: it is late, or nobody asked for it.
+        """
         now_ms = self._clock.now_ms()
-        self._books.put(book, at_ms=now_ms)
+        if not self._books.put(book, at_ms=now_ms):
+            return
         bid, ask = (side[0].px if side else None for side in (book.bids, book.asks))
         if self._feed.put_book(book.symbol, bid=bid, ask=ask):
             self._history.discard(book.symbol, next_minute_ms(now_ms))
