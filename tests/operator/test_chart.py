@@ -6,6 +6,7 @@ import json
 import re
 import runpy
 from collections.abc import Iterable
+from decimal import Decimal
 from importlib import import_module
 from typing import Any
 
@@ -15,7 +16,7 @@ from prometheus_client import REGISTRY, Metric
 
 from support.operator_chart import CHART, ROOT, may, needs_helm, of_kind, rendered, run_helm
 from tradingbot.monitor.metrics import BoardCollector
-from tradingbot.monitor.models import BusView, Figures, Page
+from tradingbot.monitor.models import BusView, CircuitView, Figures, LlmView, Page
 from tradingbot_operator.kube import PLURALS
 from tradingbot_operator.render import KINDS
 from tradingbot_operator.settings import OperatorSettings, parse_settings
@@ -278,6 +279,9 @@ def monitors_figures() -> Iterable[Metric]:
         gross=None,
         net=None,
         snapshot_age_s=None,
+        llm=LlmView(
+            name="m", spend_usd=Decimal(1), cap_usd=Decimal(5), circuit=CircuitView(open=False, failures=0, wait_s=0)
+        ),
         bus=BusView(connected=True),
     )
     return BoardCollector(lambda: page).collect()
