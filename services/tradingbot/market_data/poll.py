@@ -1,7 +1,7 @@
 """Asking the venue: mids, the tops of books, and candles for what is missing.
 
 Each question is one try: the next turn asks again, and an answer that comes late is worth nothing. What failed last is
-remembered for the minute's record.
+remembered for the minute's record. Only mids tell which coins the venue has; of another one nothing is asked.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ class Poller:
                 with bus_errors():
                     await _awaited(self._redis.hset(Key.LATEST_MIDS, items=_flat(latest_fields(told))))
 
-    async def books(self, symbols: tuple[str, ...]) -> None:
-        """Ask for the book of each coin of which the stream has sent none lately."""
-        unknown = self._books.missing(symbols, now_ms=self._clock.now_ms())
+    async def books(self) -> None:
+        """Ask for the book of each known coin of which the stream has sent none lately."""
+        unknown = self._books.missing(self._feed.known, now_ms=self._clock.now_ms())
         await asyncio.gather(*(self._book(symbol) for symbol in unknown))
 
     def take_book(self, book: Book) -> None:
@@ -87,11 +87,11 @@ class Poller:
         if self._feed.put_book(book.symbol, bid=bid, ask=ask):
             self._history.discard(book.symbol, next_minute_ms(now_ms))
 
-    async def back_fill(self, symbols: tuple[str, ...]) -> None:
-        """Ask for the candles of the minutes of the last hour that have no price."""
+    async def back_fill(self) -> None:
+        """Ask for the candles of the known coins' minutes of the last hour that have no price."""
         newest_ms = self._clock.now_ms() // MINUTE_MS * MINUTE_MS
         self._history.keep_around(newest_ms)
-        await asyncio.gather(*(self._candles(symbol, newest_ms) for symbol in symbols))
+        await asyncio.gather(*(self._candles(symbol, newest_ms) for symbol in self._feed.known))
 
     @contextlib.asynccontextmanager
     async def _try(self, what: str) -> AsyncIterator[None]:

@@ -103,20 +103,13 @@ class MarketData:
     async def run(self) -> None:
         """All loops, until the process is told to stop or one of them fails for good."""
         every_ms, lead_ms = mids_timing(self._clock.speed)
-        poller, universe = self._poller, self._universe
+        poller, back_fill_lead_ms = self._poller, MINUTE_MS - BACK_FILL_AFTER_MS
         async with asyncio.TaskGroup() as tasks:
             loops = [
                 tasks.create_task(self._each("mids", poller.mids, every_ms=every_ms, before_ms=lead_ms)),
+                tasks.create_task(self._each("books", poller.books, every_ms=MINUTE_MS, before_ms=BOOKS_LEAD_MS)),
                 tasks.create_task(
-                    self._each("books", lambda: poller.books(universe), every_ms=MINUTE_MS, before_ms=BOOKS_LEAD_MS)
-                ),
-                tasks.create_task(
-                    self._each(
-                        "back_fill",
-                        lambda: poller.back_fill(universe),
-                        every_ms=MINUTE_MS,
-                        before_ms=MINUTE_MS - BACK_FILL_AFTER_MS,
-                    )
+                    self._each("back_fill", poller.back_fill, every_ms=MINUTE_MS, before_ms=back_fill_lead_ms)
                 ),
                 tasks.create_task(self._stream_books()),
                 tasks.create_task(self._minutes()),
@@ -160,7 +153,8 @@ class MarketData:
             async with asyncio.timeout(FIRST_LOOK_S):
                 while True:
                     minute_ms = _minute_of(self._clock.now_ms())
-                    await asyncio.gather(self._poller.mids(), self._poller.back_fill(self._universe))
+                    await self._poller.mids()
+                    await self._poller.back_fill()
                     if _minute_of(self._clock.now_ms()) == minute_ms:  # else the new minute's price is still a gap
                         return
         except TimeoutError:
