@@ -79,7 +79,8 @@ def test_check_tells_all_that_is_wrong(tmp_path: Path) -> None:
 
 
 def test_show_says_what_is_in_force_and_never_a_secret(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text(f"MAX_GROSS=0.3\nHL_PRIVATE_KEY={KEY}\n")
+    proxy = "HL_HTTP_URL=http://me:hunter2@proxy:8080"
+    (tmp_path / ".env").write_text(f"MAX_GROSS=0.3\nHL_PRIVATE_KEY={KEY}\n{proxy}\n")
 
     shown = json.loads(run("config", "show", "--json").output)
 
@@ -88,6 +89,7 @@ def test_show_says_what_is_in_force_and_never_a_secret(tmp_path: Path) -> None:
     assert shown["HL_PRIVATE_KEY"] == "[secret]"
     plain = run("config", "show").output
     assert KEY not in plain
+    assert "hunter2" not in plain + json.dumps(shown)
     assert "[secret]" in plain
 
 

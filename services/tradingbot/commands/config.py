@@ -15,6 +15,7 @@ from rich.text import Text
 
 from tradingbot.local.environment import check_environment, read_environment, strategy_in_force, warnings
 from tradingbot.local.reference import Setting, as_env_file, reference
+from tradingbot.runtime.logging import redact
 
 app = typer.Typer(no_args_is_help=True, help="Check, show and write settings (docs/settings.md lists them all).")
 
@@ -49,7 +50,7 @@ def show(env_file: EnvFile = None, *, as_json: AsJson = False) -> None:
     given = read_environment(find_env_file(env_file), os.environ)
     in_force = {**given, "AI_STRATEGY": strategy_in_force(given)}
     rows = [
-        (each, _HIDDEN if each.secret and each.name in given else in_force.get(each.name, each.default))
+        (each, _HIDDEN if each.secret and each.name in given else redact(in_force.get(each.name, each.default)))
         for each in reference()
     ]
     if as_json:
