@@ -263,6 +263,8 @@ async def test_what_was_downloaded_is_told_although_the_next_coin_fails(tmp_path
         (["--coins", " , "], "--coins: none is named"),
         (["--interval", "1h"], "one of 1m, 5m"),
         (["--data-dir", "somewhere"], "only with --network paper"),
+        (["--url", "venue:3001"], "--url venue:3001: must start with http://"),
+        (["--url", "http://u:pw@venue:99999"], "--url http://[redacted]@venue:99999: must name a host"),
         (["--network", "paper", "--data-dir", "nowhere"], "nowhere: no bot runs on this data folder"),
     ],
 )

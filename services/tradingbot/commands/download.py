@@ -14,9 +14,10 @@ import typer
 from tradingbot.commands.local import DataDir
 from tradingbot.domain.cycles import from_ms
 from tradingbot.domain.errors import Permanent
-from tradingbot.domain.static import Network, split_list
+from tradingbot.domain.static import Network, check_http_url, split_list
 from tradingbot.local.access import find_running
 from tradingbot.runtime.clock import SystemClock
+from tradingbot.runtime.logging import redact
 
 if TYPE_CHECKING:
     from tradingbot.replay.data.download import Fetched, Wanted
@@ -63,6 +64,8 @@ def download(
         raise DownloadOptions(f"--from {start} is not before --to {end}")
     if not split_list(coins):
         raise DownloadOptions("--coins: none is named")
+    if url is not None:
+        _check(url)
     market = network.value
     if network is Network.PAPER and url is None:
         url, market = _paper(data_dir)
@@ -79,6 +82,13 @@ def download(
             typer.echo(f"  {line}")
 
     asyncio.run(_download(wanted, out, network=network, url=url, weight_per_min=weight_per_min, tell=tell))
+
+
+def _check(url: str) -> None:
+    try:
+        check_http_url(url)
+    except ValueError as error:
+        raise DownloadOptions(f"--url {redact(url)}: {error}") from None
 
 
 def _paper(data_dir: Path | None) -> tuple[str | None, str]:

@@ -84,19 +84,25 @@ def check_host_and_port(url: str) -> str:
     return url
 
 
-def _check_url(schemes: tuple[str, ...]) -> AfterValidator:
-    def check(url: str) -> str:
-        if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-            raise ValueError(f"must start with {' or '.join(f'{scheme}://' for scheme in schemes)}")
-        return check_host_and_port(url).rstrip("/")
+def check_http_url(url: str) -> str:
+    """The URL without its last slash; raises ValueError, without the URL, if nobody can be asked at it."""
+    return _usable(url, "http", "https")
 
-    return AfterValidator(check)
+
+def _check_ws_url(url: str) -> str:
+    return _usable(url, "ws", "wss")
+
+
+def _usable(url: str, *schemes: str) -> str:
+    if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        raise ValueError(f"must start with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+    return check_host_and_port(url).rstrip("/")
 
 
 Universe = Annotated[tuple[Symbol, ...], BeforeValidator(split_list), AfterValidator(_check_universe)]
 Address = Annotated[str, AfterValidator(_check_address)]
-HttpUrl = Annotated[str, _check_url(("http", "https"))]
-WsUrl = Annotated[str, _check_url(("ws", "wss"))]
+HttpUrl = Annotated[str, AfterValidator(check_http_url)]
+WsUrl = Annotated[str, AfterValidator(_check_ws_url)]
 StrategyName = Annotated[str, AfterValidator(_check_strategy)]
 CycleSeconds = Annotated[int, AfterValidator(check_cycle_seconds)]
 
