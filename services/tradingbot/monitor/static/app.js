@@ -28,7 +28,9 @@ const amount = (value) => (known(value) ? any.format(Number(value)).replace("-",
 const percent = (value, digits = 2) => (known(value) ? `${format(digits).format(100 * value).replace("-", "−")}%` : NONE);
 const milliseconds = (value) => (known(value) ? (value < 1000 ? `${Math.round(value)} ms` : `${two.format(value / 1000)} s`) : NONE);
 const bps = (value) => (known(value) ? `${format(1).format(value).replace("-", "−")} bps` : NONE);
-const signed = (value) => (known(value) ? `${value > 0 ? "+" : ""}${two.format(value).replace("-", "−")}` : NONE);
+// What rounds to nothing has no sign.
+const sign = new Intl.NumberFormat("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2, signDisplay: "exceptZero" });
+const signed = (value) => (known(value) ? sign.format(value).replace("-", "−") : NONE);
 const clock = (ms) => (known(ms) ? new Date(ms).toISOString().slice(11, 19) : NONE);
 const cycleTime = (id) => `${id.slice(4, 6)}-${id.slice(6, 8)} ${id.slice(9, 11)}:${id.slice(11, 13)}`;
 const tone = (value) => (Number(value) > 0 ? "up" : Number(value) < 0 ? "down" : "soft");
