@@ -10,6 +10,7 @@ import pytest
 from execution.test_control import acked, resting_plan
 from support.execution_bench import Bench, check_invariants, execution_bench
 from support.servers import Server
+from tradingbot.bus.buckets import WeightBudget
 from tradingbot.bus.client import connect
 from tradingbot.bus.control import read_applied
 from tradingbot.bus.library import load_library
@@ -108,6 +109,27 @@ async def two_open(bench: Bench) -> bool:
     return len(await bench.resting()) == 2
 
 
+async def test_a_slow_redis_delays_no_cancel_that_is_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never_answered(_: WeightBudget) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(WeightBudget, "exhaust", never_answered)
+    await bench.ready(order_tif="Alo", twap_slices=1)
+    neighbour = with_neighbour(bench)
+    async with bench.trading():
+        await bench.begun()
+        await resting_plan(bench, BTC=0.12)
+        neighbour.leave(-DEBT)
+        await bench.command(Command.HALT)
+        await refused(neighbour, CANCEL, times=3)
+        neighbour.leave(1_200)
+        await bench.until(lambda: none_open(bench))
+        await bench.tick(3)
+        await acked(bench)
+
+    await check_invariants(bench)
+
+
 async def test_a_venue_that_is_away_is_not_asked_for_the_same_cancels_ever_more_often(bench: Bench) -> None:
     await bench.ready(order_tif="Alo", twap_slices=1)
     neighbour = with_neighbour(bench)
@@ -146,7 +168,13 @@ async def test_a_cancel_whose_nonce_is_too_old_by_the_time_it_is_sent_again_is_a
             for nonce in range(KEPT):
                 world.use_nonce(signer, bench.clock.now_ms() + nonce)
         bench.paper.venue.faults.clear()
-        await bench.until(lambda: none_open(bench))
+
+        async def none_open_later() -> bool:
+            await bench.tick(1)
+            return await none_open(bench)
+
+        await bench.until(none_open_later)
+        await bench.tick(3)
         await acked(bench)
 
     await check_invariants(bench)

@@ -16,7 +16,11 @@ from typing import Protocol
 from tradingbot.venue.budget import Budget
 
 YIELD_S = 5.0
-"""How long a read waits for the cancels at most, real seconds: whoever asks has a deadline of its own."""
+"""How long a read that has its weight still waits for the cancels, real seconds: who asks has a deadline of its own.
+
+Before that it waits for the weight, without bound: each try of a cancel that is refused for want of it empties the
+bucket, so a read that weighs more than comes in between two tries gets none before the last such cancel is through.
+"""
 
 
 class Exhaustible(Budget, Protocol):
@@ -50,6 +54,7 @@ class CancelsFirst:
         self._starved: set[str] = set()
         self._clear = asyncio.Event()
         self._clear.set()
+        self._emptying: asyncio.Task[None] | None = None
 
     @property
     def starved(self) -> bool:
@@ -60,15 +65,19 @@ class CancelsFirst:
         """True when a cancel of this order has failed and is tried again: it need not be asked for again."""
         return any(cloid in each for each in self._failing.values())
 
-    async def failed(self, action_id: str, cloids: Iterable[str], *, starved: bool) -> None:
-        """This cancel is going to be sent again; ``starved``: it was refused for want of weight."""
+    def failed(self, action_id: str, cloids: Iterable[str], *, starved: bool) -> None:
+        """This cancel is going to be sent again; ``starved``: it was refused for want of weight.
+
+        The bucket is emptied meanwhile: a slow Redis holds up no cancel.
+        """
         self._failing[action_id] = frozenset(cloids)
         if not starved:
             self._fed(action_id)
             return
         self._starved.add(action_id)
         self._clear.clear()
-        await self._budget.exhaust()
+        if self._emptying is None or self._emptying.done():
+            self._emptying = asyncio.create_task(self._budget.exhaust(), name="empty the bucket")
 
     def over(self, action_id: str) -> None:
         """This cancel is not tried any more."""
@@ -77,8 +86,11 @@ class CancelsFirst:
 
     def _fed(self, action_id: str) -> None:
         self._starved.discard(action_id)
-        if not self._starved:
-            self._clear.set()
+        if self._starved:
+            return
+        self._clear.set()
+        if self._emptying is not None:
+            self._emptying.cancel()
 
     async def take(self, weight: float, *, reserve: float = 0.0) -> None:
         """Take the weight, and let the cancels go first."""

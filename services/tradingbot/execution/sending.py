@@ -105,7 +105,7 @@ class ActionSender:
     async def _wait_to_cancel(self, work: Work, tries: int, error: VenueError) -> None:
         """Until it is sent again: soon, whatever the cause, unless the venue itself names the time."""
         starved = _wants_weight(error)
-        await self._venue.first.failed(work.action_id, work.cloids, starved=starved)
+        self._venue.first.failed(work.action_id, work.cloids, starved=starved)
         named = error if isinstance(error, Retryable) and not starved else None
         await self._pause(tries, named, back_off_s=CANCEL_BACK_OFF_S)
 
