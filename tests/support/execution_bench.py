@@ -20,7 +20,7 @@ from support.paper import ACCOUNT, Paper, SetPrices, paper_exchange
 from support.servers import Server
 from support.stage import BOT_ID, JumpClock, Stage, quiet
 from tradingbot.bus.control import Applied, issue, read_applied
-from tradingbot.bus.names import PAYLOAD_FIELD, Key, Stream
+from tradingbot.bus.names import PAYLOAD_FIELD, Key, Stream, lease_key
 from tradingbot.bus.params import write_params
 from tradingbot.domain.cycles import cycle_id_at, from_ms
 from tradingbot.domain.envelope import Message, message
@@ -89,11 +89,16 @@ class Bench(Stage):
 
     @asynccontextmanager
     async def doomed(self, **environ: str) -> AsyncIterator[asyncio.Task[None]]:
-        """Execution that ends as SIGKILL ends it: no clean-up reaches Redis or the venue."""
+        """Execution that ends as SIGKILL ends it: no clean-up reaches Redis or the venue.
+
+        Its lease is freed as the supervisor does it that has seen it dead.
+        """
         task = asyncio.create_task(run(self.process(**environ)))
         yield task
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        with contextlib.suppress(RedisError):
+            await self.redis.delete(lease_key("execution"))
 
     def process(self, **environ: str) -> Process:
         self.running_process = Process(
