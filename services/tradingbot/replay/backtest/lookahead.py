@@ -1,29 +1,32 @@
 """Does a strategy know the future? What comes after a moment is altered; nothing up to it may change.
 
-A run on the candles as they are and a run on candles whose bars from a moment on are others must agree bit for bit on
-every decision up to that moment, for several moments. Prices, volumes a hundred times as large or small, which bars are
-missing and how many there are all change; the price that opens the moment's own bar is left where it is known as the
-first price of that minute when the decision is made. This finds what reads ahead in any way that reaches the result at
-one of the moments, such as a future bar, or at any decision, such as a mean or a scale taken over the whole table. It
-cannot find knowledge that is in the strategy itself: a model trained on these months, parameters tuned on them.
+First, every decision is a moment: the table that a strategy has been given is made to hold false bars beyond each one
+(``unfolding``), and the run must be the same bit for bit. Then what a strategy has prepared beforehand is looked at: a
+run on the candles as they are and a run on candles whose bars from a moment on are others must agree on every decision
+up to that moment, for several moments, in each stretch of time the one where the target changes most. Prices, volumes
+a hundred times as large or small, which bars are missing and how many there are all change; the price that opens the
+moment's own bar is left where it is known as the first price of that minute when the decision is made.
+
+What it cannot find: something copied from later bars beforehand that reaches the result seldom, and none of these
+moments. And knowledge that is in the strategy itself: a model trained on these months, parameters tuned on them, a
+file of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 from tradingbot.domain.cycles import MINUTE_MS, from_ms
 from tradingbot.domain.params import Params
 from tradingbot.replay.backtest.engine import Engine, Kernels
+from tradingbot.replay.backtest.figures import DAY_MS
 from tradingbot.replay.backtest.market import Candles, FloatArray
-from tradingbot.replay.backtest.options import BacktestOptions, Result, WeightFunction
+from tradingbot.replay.backtest.options import BacktestOptions, Result
+from tradingbot.replay.backtest.unfolding import StrategyFor, futures, unfolding
 from tradingbot.replay.data.candles import between
-
-StrategyFor = Callable[[Candles], "str | WeightFunction"]
-"""Makes the strategy for a run's candles: one that prepares itself from them is looked through too."""
 
 MOMENTS = 10
 GAP_BARS = 3
@@ -62,7 +65,7 @@ class LookAhead:
 
     moments: int
     decisions: int
-    """Compared, over all moments."""
+    """Compared, over all moments and false futures."""
     leaks: tuple[Leak, ...]
 
     @property
@@ -79,12 +82,12 @@ def check_lookahead(
     moments: int = MOMENTS,
     kernels: Kernels | None = None,
 ) -> LookAhead:
-    """Run once as it is and once for each of several moments, spread evenly over the decisions."""
+    """Run once as it is, once for each false future, and once for each of several moments."""
     engine = Engine(candles, options, kernels=kernels)
     whole = engine.run(strategy_for(candles), params)
-    places = np.linspace(0, len(whole.at_ms) - 1, moments + 2).astype(int)[1:-1]
-    leaks = []
-    for turn, place in enumerate(sorted(set(places.tolist()))):
+    unfolded, leaks = _leaks_unfolding(engine, candles, whole, strategy_for=strategy_for)
+    places = _places(whole, moments)
+    for turn, place in enumerate(places):
         t_ms = int(whole.at_ms[place])
         other = altered(candles, from_ms=t_ms, turn=turn)
         if np.ndim(options.funding) == 0:  # funding by hour would not fit a shorter time
@@ -92,9 +95,30 @@ def check_lookahead(
         again = Engine(other, options, kernels=kernels).run(strategy_for(other), params)
         if leak := first_difference(whole, again, place=place):
             leaks.append(replace(leak, changed_from_ms=t_ms))
-    return LookAhead(
-        moments=len(set(places.tolist())), decisions=int(sum(set((places + 1).tolist()))), leaks=tuple(leaks)
-    )
+    compared = unfolded * len(whole.at_ms) + sum(place + 1 for place in places)
+    return LookAhead(moments=len(places), decisions=compared, leaks=tuple(leaks))
+
+
+def _leaks_unfolding(
+    engine: Engine, candles: Candles, whole: Result, *, strategy_for: StrategyFor
+) -> tuple[int, list[Leak]]:
+    """How many false futures there were, and the first leak in each; no run where there is no table to look into."""
+    runs, leaks = 0, []
+    for future in futures(candles, altered(candles, from_ms=int(candles.open_ms[0]))):
+        strategy = unfolding(strategy_for, candles, future)
+        if strategy is None:
+            break
+        runs += 1
+        if leak := first_difference(whole, engine.run(strategy, whole.params), place=len(whole.at_ms) - 1):
+            leaks.append(leak)
+    return runs, leaks
+
+
+def _places(whole: Result, moments: int) -> list[int]:
+    """In each of so many even stretches the decision at which the target moves most, the last one of those alike."""
+    moves = np.nansum(np.abs(np.diff(whole.target, axis=0, prepend=np.nan)), axis=1)
+    edges = np.linspace(1, max(len(moves) - 1, 1), moments + 1).astype(int)
+    return [b - 1 - int(np.argmax(moves[a:b][::-1])) for a, b in pairwise(edges.tolist()) if a < b]
 
 
 def altered(candles: Candles, *, from_ms: int, turn: int = 0) -> Candles:
@@ -126,9 +150,9 @@ def altered(candles: Candles, *, from_ms: int, turn: int = 0) -> Candles:
 
 
 def _shortened(candles: Candles, *, from_ms: int, cycle_ms: int) -> Candles:
-    """Without the later half of what follows a moment, whose own cycle stays whole."""
-    end_ms = int(candles.open_ms[-1]) + candles.bar_ms
-    return between(candles, start_ms=int(candles.open_ms[0]), end_ms=max((from_ms + end_ms) // 2, from_ms + cycle_ms))
+    """Without the later half of what follows a moment, a day of it at most; the moment's own cycle stays whole."""
+    end_ms = min((from_ms + int(candles.open_ms[-1]) + candles.bar_ms) // 2, from_ms + DAY_MS)
+    return between(candles, start_ms=int(candles.open_ms[0]), end_ms=max(end_ms, from_ms + cycle_ms))
 
 
 def first_difference(one: Result, other: Result, *, place: int) -> Leak | None:

@@ -15,9 +15,9 @@ from tradingbot.domain.messages import FeatureSnapshot1m, Health, Position, Posi
 from tradingbot.domain.static import PLUGIN_PREFIX
 from tradingbot.replay.backtest.engine import WEIGH
 from tradingbot.replay.backtest.fixed_regime import FixedRegime
-from tradingbot.replay.backtest.lookahead import StrategyFor
 from tradingbot.replay.backtest.market import BacktestError, FloatArray
 from tradingbot.replay.backtest.options import Answer, Moment
+from tradingbot.replay.backtest.unfolding import StrategyFor
 
 _REFUSED: Final = (
     "{name}: a language model cannot be backtested: it has read about these months, so that it would not decide but "

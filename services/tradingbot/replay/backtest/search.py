@@ -23,10 +23,10 @@ from tradingbot.domain.params import Params, merge_override
 from tradingbot.market_data.features import HOUR
 from tradingbot.replay.backtest import figures
 from tradingbot.replay.backtest.engine import Engine, Kernels
-from tradingbot.replay.backtest.lookahead import StrategyFor
 from tradingbot.replay.backtest.market import BacktestError, Candles, FloatArray
 from tradingbot.replay.backtest.options import BacktestOptions, Result
 from tradingbot.replay.backtest.report import iso
+from tradingbot.replay.backtest.unfolding import StrategyFor
 from tradingbot.replay.data.candles import between
 
 Values = Mapping[str, float | int | str]

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from tradingbot.domain.params import Params, merge_override
 from tradingbot.replay.backtest.engine import Engine, Kernels
-from tradingbot.replay.backtest.lookahead import LookAhead, StrategyFor, check_lookahead
+from tradingbot.replay.backtest.lookahead import LookAhead, check_lookahead
 from tradingbot.replay.backtest.options import BacktestOptions, Result, Stumbles
 from tradingbot.replay.backtest.report import Report, curves_beside, report_of
 from tradingbot.replay.backtest.rivals import Rival
 from tradingbot.replay.backtest.search import Job, Objective, Plan, Search, search
+from tradingbot.replay.backtest.unfolding import StrategyFor
 from tradingbot.replay.data.candles import Loaded
 
 BESIDE = "equal"
