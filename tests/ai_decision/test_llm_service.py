@@ -65,7 +65,7 @@ async def test_the_models_weights_become_the_target_and_the_record_tells_how(sce
 )
 async def test_without_a_usable_answer_the_baseline_decides_and_the_record_says_why(scene, model_server, entry, error):
     model_server.script(entry)
-    scene.environ["DECISION_BUDGET_S"] = "2"
+    scene.environ["DECISION_BUDGET_S"] = "2" if entry is TRICKLE else "30"
     async with scene.running("ai_decision", run):
         await scene.account()
         await scene.market()
