@@ -120,6 +120,7 @@ def backtest(
 
     given = read_environment(find_env_file(env_file), os.environ)
     _check_together(strategy=strategy, multiplier=multiplier, folds=folds, searches=bool(sweep or optuna))
+    _check_written(out)
     params = with_values(load_params(given), param or ())
     plan = _plan(params, sweep=sweep or [], optuna=optuna, ranges=ranges or [], seed=seed)
     stance = None
@@ -164,6 +165,12 @@ def _check_together(*, strategy: str, multiplier: float | None, folds: int, sear
         raise CommandRefused("--folds tests what a search found: it needs --sweep or --optuna")
     if multiplier is not None and strategy != "regime":
         raise CommandRefused(f"--multiplier stands in for the model of the strategy regime; {strategy} has none")
+
+
+def _check_written(out: Path | None) -> None:
+    """Refuse before the run what would be written over by the figures beside it."""
+    if out is not None and (out.suffix != ".html" or out.is_dir()):
+        raise CommandRefused(f"--out {out}: wanted a page's file like report.html; the figures go to report.json")
 
 
 def _plan(params: Params, *, sweep: list[str], optuna: int, ranges: list[str], seed: int) -> Plan | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -9,7 +10,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from tradingbot.domain.params import Params, merge_override
+from tradingbot.domain.params import Params, merge_override, parameter_names
 from tradingbot.replay.backtest.market import BacktestError
 from tradingbot.replay.backtest.search import Range
 from tradingbot.runtime.settings import PARAMETER_NAMES
@@ -40,7 +41,7 @@ def axes_of(params: Params, given: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """
     axes = {}
     for text in given:
-        name, values = _split(text, "--sweep")
+        name, values = _split(text, "--sweep", "name=a,b,c or name=from:to:step")
         if len(targets := targets_of(name)) > 1:
             raise BacktestError(f"--sweep {text}: {name} stands for {' and '.join(targets)}; sweep them one by one")
         steps = _steps(text, values) if ":" in values else (each.strip() for each in values.split(","))
@@ -58,7 +59,7 @@ def ranges_of(params: Params, given: Sequence[str]) -> dict[str, Range]:
     """
     ranges = {}
     for text in given:
-        name, span = _split(text, "--range")
+        name, span = _split(text, "--range", "name=low:high or name=low:high:log")
         (target, *more), parts = targets_of(name), span.split(":")
         if more or len(parts) not in (2, 3) or parts[2:] not in ([], ["log"]):
             raise BacktestError(f"--range {text}: wanted name=low:high or name=low:high:log, of one parameter")
@@ -84,14 +85,24 @@ def one_of(kinds: type[Kind], text: str, *, option: str) -> Kind:
 
 
 def targets_of(name: str) -> tuple[str, ...]:
-    """The dotted names that a name stands for: itself, or those of a ``.env`` name."""
-    return PARAMETER_NAMES.get(name, (name,))
+    """The dotted names that a name stands for: itself, or those of a ``.env`` name.
+
+    Raises:
+        BacktestError: it looks like another one, which is named.
+    """
+    known = (*PARAMETER_NAMES, *parameter_names())
+    if name in known or name.startswith("risk.caps."):  # a cap's coin is part of its name
+        return PARAMETER_NAMES.get(name, (name,))
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    if near:
+        raise BacktestError(f"{name}: unknown parameter; did you mean {near[0]}?")
+    return (name,)
 
 
-def _split(text: str, option: str) -> tuple[str, str]:
+def _split(text: str, option: str, wanted: str = "name=value") -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals and value):
-        raise BacktestError(f"{option} {text}: wanted name=value")
+        raise BacktestError(f"{option} {text}: wanted {wanted}")
     return name.strip(), value.strip()
 
 

@@ -215,7 +215,7 @@ class Engine:
         try:
             check_cycle_seconds(minutes * 60)
         except ValueError as error:
-            raise BacktestError(f"cycle_minutes is {minutes}: so many must divide a day") from error
+            raise BacktestError(f"cycle_minutes is {minutes}: a day must be a whole number of cycles") from error
         if minutes % candles.minutes_per_bar:
             raise BacktestError(
                 f"cycle_minutes is {minutes} and a bar lasts {candles.minutes_per_bar} minutes: nobody may decide "
