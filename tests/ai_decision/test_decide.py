@@ -127,6 +127,7 @@ def test_an_answer_that_cannot_be_meant_is_refused(weights, confidence):
 def test_no_decision_rests_on_an_old_or_missing_snapshot():
     assert snapshot_problem(snapshot(), now_ms=T0 + 30_000, speed=1) is None
     assert "31.0 s ago" in (snapshot_problem(snapshot(), now_ms=T0 + 31_000, speed=1) or "")
+    assert "-31.0 s ago" in (snapshot_problem(snapshot(), now_ms=T0 - 31_000, speed=1) or "")
     assert snapshot_problem(snapshot(), now_ms=T0 + 170_000, speed=30) is None
     assert snapshot_problem(None, now_ms=T0, speed=1) == "no state snapshot"
     assert snapshot_problem(snapshot(equity=0), now_ms=T0, speed=1) == "the account has no equity"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
+import pytest
 from pydantic import SecretStr
 
 from support.execution_bench import KEY, WIDE, Bench, check_invariants
@@ -194,12 +196,23 @@ async def test_without_parameters_nobody_trades(bench: Bench) -> None:
     assert [each.details["why"] for each in await bench.audits("exec.plan")] == ["there are no parameters yet"]
 
 
-async def test_an_old_snapshot_stops_execution_and_cancels_what_is_open(bench: Bench) -> None:
+async def no_snapshot(bench: Bench) -> None:
+    await bench.redis.delete(Key.LATEST_SNAPSHOT)
+
+
+async def a_clock_that_steps_back(bench: Bench) -> None:
+    bench.clock.jump(-90)
+
+
+@pytest.mark.parametrize("happens", [no_snapshot, a_clock_that_steps_back])
+async def test_without_a_fresh_snapshot_execution_stops_and_cancels_what_is_open(
+    bench: Bench, happens: Callable[[Bench], Awaitable[None]]
+) -> None:
     await bench.ready(order_tif="Alo")
     async with bench.trading():
         await bench.begun()
         await resting_plan(bench, BTC=0.12)
-        await bench.redis.delete(Key.LATEST_SNAPSHOT)
+        await happens(bench)
         await bench.until(lambda: bench.audits("local_stop"))
 
         async def none_open() -> bool:

@@ -72,10 +72,11 @@ def test_a_post_only_order_is_priced_at_the_mid_on_its_own_side() -> None:
     assert limit_price(mid, side=Side.SELL, guard_bps=20, tif=OrderTif.ALO, spec=SPECS["BTC"]) == 60_001
 
 
-def test_a_mid_counts_for_so_long() -> None:
-    mids = {"BTC": Mid(px=Decimal(1), at_ms=1_000), "ETH": Mid(px=Decimal(1), at_ms=999)}
+def test_a_mid_counts_for_so_long_before_and_after_the_clock_stepped_back() -> None:
+    at_ms = {"BTC": 1_000, "ETH": 999, "SOL": 11_000, "ADA": 11_001}
+    mids = {symbol: Mid(px=Decimal(1), at_ms=each) for symbol, each in at_ms.items()}
 
-    assert set(fresh(mids, now_ms=6_000, oldest_ms=5_000)) == {"BTC"}
+    assert set(fresh(mids, now_ms=6_000, oldest_ms=5_000)) == {"BTC", "SOL"}
 
 
 def test_an_intent_bears_everything_that_tells_it_apart() -> None:

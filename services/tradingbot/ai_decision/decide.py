@@ -116,7 +116,8 @@ def snapshot_problem(snapshot: StateSnapshot | None, *, now_ms: int, speed: floa
     if good_ms is None:
         return "the state snapshot was never reconciled"
     age_ms = now_ms - good_ms
-    if age_ms > guard_against_real_slowness(value_ms=SNAPSHOT_MAX_AGE_MS, real_ms=SNAPSHOT_REAL_AGE_MS, speed=speed):
+    limit_ms = guard_against_real_slowness(value_ms=SNAPSHOT_MAX_AGE_MS, real_ms=SNAPSHOT_REAL_AGE_MS, speed=speed)
+    if abs(age_ms) > limit_ms:  # before a clock's step back is as long ago as it lies ahead
         return f"the state snapshot was reconciled {age_ms / 1000:.1f} s ago"
     if snapshot.equity_usd <= 0:
         return "the account has no equity"

@@ -20,8 +20,8 @@ class Mid:
 
 
 def fresh(mids: Mapping[str, Mid], *, now_ms: int, oldest_ms: int) -> dict[str, Decimal]:
-    """The mids that are at most ``oldest_ms`` old."""
-    return {symbol: mid.px for symbol, mid in mids.items() if now_ms - mid.at_ms <= oldest_ms}
+    """The mids that are at most ``oldest_ms`` old; one from before a clock's step back lies as much ahead of it."""
+    return {symbol: mid.px for symbol, mid in mids.items() if abs(now_ms - mid.at_ms) <= oldest_ms}
 
 
 def limit_price(mid: Decimal, *, side: Side, guard_bps: float, tif: OrderTif, spec: AssetSpec) -> Decimal:

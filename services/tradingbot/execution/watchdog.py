@@ -91,7 +91,7 @@ class Watchdog:
             return "the snapshot is no valid message"
         self._worker.held_marks = {symbol: each.mark_px for symbol, each in snapshot.positions.items()}
         age_ms = self._clock.now_ms() - snapshot.asof_ms
-        if age_ms > self._scaled(SNAPSHOT_AGE_MS, 6000):
+        if abs(age_ms) > self._scaled(SNAPSHOT_AGE_MS, 6000):
             return f"the snapshot is {age_ms / 1000:.0f} s old"
         return None
 
