@@ -161,10 +161,10 @@ def heard_orders(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The bytes of every order request that leaves, whatever becomes of it."""
     heard: list[bytes] = []
 
-    async def overheard(http: httpx.AsyncClient, body: bytes, what: str) -> Any:
+    async def overheard(http: httpx.AsyncClient, body: bytes, what: str, **options: Any) -> Any:
         if json.loads(body)["action"]["type"] == "order":
             heard.append(body)
-        return await post_write(http, body, what)
+        return await post_write(http, body, what, **options)
 
     monkeypatch.setattr(exchange, "post_write", overheard)
     return heard

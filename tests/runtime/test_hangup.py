@@ -69,3 +69,18 @@ async def test_a_request_that_waits_for_its_answer_ends_at_once():
             asking.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asking
+
+
+async def test_what_may_not_leave_any_more_leaves_nothing_and_gives_its_connection_back():
+    def forbidden() -> None:
+        raise ValueError("forbidden")
+
+    async with scripted_venue(ok({})) as venue, httpx.AsyncClient(base_url=venue.http_url, limits=ONE) as client:
+        for _ in range(3):
+            with pytest.raises(ValueError, match="forbidden"):
+                await or_hang_up(
+                    lambda seen: client.post("/info", content=b"{}", extensions=dict(seen)), before_leaving=forbidden
+                )
+        assert venue.requests == []
+
+        assert await ask(client) == 200

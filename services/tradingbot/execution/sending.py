@@ -7,6 +7,7 @@ committed, so the bytes can be rebuilt after a crash and are the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import count
 
 from tradingbot.bus.session import BusSession
@@ -33,6 +34,10 @@ Events = list[tuple[str, Event]]
 """What became of each order, by cloid."""
 
 
+class HeldBack(Retryable):
+    """It was forbidden while its connection was being made: nothing has left."""
+
+
 class ActionSender:
     """Sends actions, and knows which of them may have left this process."""
 
@@ -57,7 +62,7 @@ class ActionSender:
             if (refusal := self._refusal(work, record)) or request is None:
                 return self.unsent(work, record, reason=refusal or "dry_run")
             try:
-                result = await self._send(request, work)
+                result = await self._send(request, work, record)
             except AlreadyAdmitted:
                 break
             except OutcomeUnknown:
@@ -79,14 +84,14 @@ class ActionSender:
         """Carried out until the venue answers: a cancel has no expiry and is never dropped for age."""
         request = self._signed(cancel_by_cloid_action(wire_cancels(work.intents, record)), record)
         try:
-            return [] if request is None else await self._carry_out(request, work)
+            return [] if request is None else await self._carry_out(request, work, record)
         finally:
             self._venue.first.over(work.action_id)
 
-    async def _carry_out(self, request: SignedRequest, work: Work) -> Events:
+    async def _carry_out(self, request: SignedRequest, work: Work, record: Record) -> Events:
         for tries in count():
             try:
-                result = await self._send(request, work)
+                result = await self._send(request, work, record)
             except (AlreadyAdmitted, venue_errors.Refused):
                 break  # admitted before, or its nonce is too old: if an order still stands, it is asked for again
             except (OutcomeUnknown, Retryable) as error:
@@ -137,6 +142,11 @@ class ActionSender:
             return "lease_lost"
         return self._gate.refusal(at_most=work.at_most)
 
+    def _hold_back(self, work: Work, record: Record) -> None:
+        """Asked again right before the first byte: until then a new connection may have taken seconds."""
+        if refusal := self._refusal(work, record):
+            raise HeldBack(refusal)
+
     def _placed(self, status: Status, raw: str) -> Event:
         match status:
             case Resting(oid=oid) | Filled(oid=oid):
@@ -157,13 +167,14 @@ class ActionSender:
             return None
         return self._venue.signer.sign(action, nonce=record.nonce, expires_after_ms=record.expires_after_ms)
 
-    async def _send(self, request: SignedRequest, work: Work) -> ActionResult:
+    async def _send(self, request: SignedRequest, work: Work, record: Record) -> ActionResult:
         resend = work.action_id in self._left
         self.in_flight += 1
         self._left.add(work.action_id)
         self._venue.used(request.nonce)
         try:
-            return await self._venue.exchange.send(request, resend=resend)
+            hold_back = partial(self._hold_back, work, record) if work.place else None
+            return await self._venue.exchange.send(request, resend=resend, before_leaving=hold_back)
         finally:
             self.in_flight -= 1
             metrics.orders.labels(action="PLACE" if work.place else "CANCEL").inc(work.size)

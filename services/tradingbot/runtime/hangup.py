@@ -29,7 +29,8 @@ _leaving: set[asyncio.Task[Any]] = set()
 class _Line:
     """Where a request is, as httpcore tells it, and whether somebody still waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, before_leaving: Callable[[], None] | None) -> None:
+        self._before_leaving = before_leaving
         self._under_way = False
         self._hung_up = False
 
@@ -39,6 +40,8 @@ class _Line:
         elif event.endswith(_FIRST_BYTE):
             if self._hung_up:
                 raise asyncio.CancelledError
+            if self._before_leaving is not None:
+                self._before_leaving()
             self._under_way = True
 
     def hang_up(self, asking: asyncio.Task[Any]) -> None:
@@ -47,15 +50,19 @@ class _Line:
             asking.cancel()
 
 
-async def or_hang_up(send: Callable[[Extensions], Coroutine[Any, Any, AnswerT]]) -> AnswerT:
+async def or_hang_up(
+    send: Callable[[Extensions], Coroutine[Any, Any, AnswerT]], *, before_leaving: Callable[[], None] | None = None
+) -> AnswerT:
     """What ``send`` returns; being cancelled ends the request behind the caller's back.
 
     Nothing leaves after a cancellation that had not left before; the connection may still be made, in its own time.
 
     Args:
         send: makes the one request, with these extensions.
+        before_leaving: asked right before the first byte, however long the connection took; what it raises ends the
+            request, of which nothing has left.
     """
-    line = _Line()
+    line = _Line(before_leaving)
     asking = asyncio.create_task(send({"trace": line.trace}))
     try:
         return await asyncio.shield(asking)

@@ -8,6 +8,7 @@ venue gives after admission tells that the first one had not been admitted.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -80,7 +81,9 @@ class ExchangeClient:
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
 
-    async def send(self, request: SignedRequest, *, resend: bool = False) -> ActionResult:
+    async def send(
+        self, request: SignedRequest, *, resend: bool = False, before_leaving: Callable[[], None] | None = None
+    ) -> ActionResult:
         """Send the bytes once.
 
         Being cancelled while it waits leaves the outcome unknown too.
@@ -88,6 +91,7 @@ class ExchangeClient:
         Args:
             request: what to send.
             resend: these bytes were sent before and their outcome is unknown.
+            before_leaving: asked right before the first byte; a VenueError that it raises holds the bytes back.
 
         Raises:
             ActionRefused: the whole action was refused (never on a resend).
@@ -96,7 +100,7 @@ class ExchangeClient:
         """
         what = f"{request.kind} with nonce {request.nonce}"
         try:
-            answer = await post_write(self._http, request.body, what)
+            answer = await post_write(self._http, request.body, what, before_leaving=before_leaving)
             result = read_answer(answer, batch=request.batch, what=what)
         except OutcomeUnknown:
             raise

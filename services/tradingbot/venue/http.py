@@ -7,6 +7,7 @@ again, a write without one has an unknown outcome.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -69,8 +70,10 @@ async def post_read(http: httpx.AsyncClient, request: dict[str, Any]) -> Any:
         raise VenueUnavailable(f"{request['type']}: not JSON: {_text(response)}") from error
 
 
-async def post_write(http: httpx.AsyncClient, body: bytes, what: str) -> Any:
-    """Send an /exchange request once.
+async def post_write(
+    http: httpx.AsyncClient, body: bytes, what: str, *, before_leaving: Callable[[], None] | None = None
+) -> Any:
+    """Send an /exchange request once; ``before_leaving`` may still raise right before the first byte.
 
     Raises:
         Retryable: nothing was admitted.
@@ -78,7 +81,7 @@ async def post_write(http: httpx.AsyncClient, body: bytes, what: str) -> Any:
         OutcomeUnknown: it left us and there is no usable answer.
     """
     try:
-        response = await _post(http, "/exchange", body)
+        response = await _post(http, "/exchange", body, before_leaving=before_leaving)
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise VenueUnreachable(_told(what, error)) from error
     except httpx.HTTPError as error:
@@ -92,8 +95,13 @@ async def post_write(http: httpx.AsyncClient, body: bytes, what: str) -> Any:
         raise OutcomeUnknown(f"{what}: the answer is not JSON: {_text(response)}: it may have been admitted") from error
 
 
-async def _post(http: httpx.AsyncClient, path: str, body: bytes) -> httpx.Response:
-    return await or_hang_up(lambda seen: http.post(path, content=body, headers=_HEADERS, extensions=dict(seen)))
+async def _post(
+    http: httpx.AsyncClient, path: str, body: bytes, *, before_leaving: Callable[[], None] | None = None
+) -> httpx.Response:
+    return await or_hang_up(
+        lambda seen: http.post(path, content=body, headers=_HEADERS, extensions=dict(seen)),
+        before_leaving=before_leaving,
+    )
 
 
 def _refuse_other_than_ok(response: httpx.Response, what: str) -> None:
