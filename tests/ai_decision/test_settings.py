@@ -127,6 +127,7 @@ def test_up_and_config_check_refuse_what_the_decision_would_refuse() -> None:
 
 
 PUBLIC = ["http://api.example.com/v1", "http://8.8.8.8/v1", "http://[2001:4860:4860::8888]/v1", "http://134744072/v1"]
+PUBLIC += ["http://api\u3002example\u3002com/v1", "http://\u2488.8.8.8/v1"]  # dots and digits in other letters
 INSIDE = [
     "http://localhost:8000/v1", "http://127.0.0.1:8000/v1", "http://10.0.0.7/v1", "http://model:8000/v1",
     "http://model.models.svc:8000/v1", "http://model.models.svc.cluster.local:8000/v1", "https://api.example.com/v1",

@@ -33,6 +33,8 @@ def _is_public(url: str) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
+        if not host.isascii():  # what it is looked up as may have dots and digits that it does not show
+            return True
         inside = host.endswith((".svc", ".svc.cluster.local"))
         return not inside and ("." in host or not host[:1].isalpha())  # a number is an address too
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
