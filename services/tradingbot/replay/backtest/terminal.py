@@ -85,7 +85,8 @@ def search_remarks(search: Search) -> Iterator[str]:
             f"{search.luckiest_sharpe:.2f}; the probability of any skill is {search.deflated_sharpe:.0%} "
             "(deflated Sharpe ratio)."
         )
-    yield "These parameters were chosen on the data they are shown on: expect less. --folds tests them on later data."
+    hint = "" if search.folds else " --folds tests them on later data."
+    yield f"These parameters were chosen on the data they are shown on: expect less.{hint}"
 
 
 def _performances(findings: Findings) -> Table:
@@ -95,11 +96,11 @@ def _performances(findings: Findings) -> Table:
     for each in shown:
         table.add_row(
             each.name,
-            f"{each.total_return:+.2%}",
+            f"{each.total_return:+z.2%}",
             number(each.sharpe),
             number(each.sortino),
             *([number(each.calmar)] if yearly else []),
-            f"{each.drawdown.depth:.2%}",
+            f"{each.drawdown.depth:z.2%}",
         )
     return table
 
@@ -118,9 +119,9 @@ def _trials(search: Search) -> Table:
     for each in search.trials[:_SHOWN]:
         table.add_row(
             *(text(each.values[name]) for name in names),
-            f"{each.total_return:+.2%}",
+            f"{each.total_return:+z.2%}",
             number(each.sharpe),
-            f"{each.drawdown:.2%}",
+            f"{each.drawdown:z.2%}",
             f"{each.turnover:.1f}",
         )
     return table
@@ -132,14 +133,14 @@ def _folds(search: Search) -> Iterator[str]:
         values = ", ".join(f"{name.partition('.')[2]} {text(value)}" for name, value in each.values.items())
         yield (
             f"  {each.tested_from[:10]}: {search.objective} {number(each.score_before)} before, "
-            f"{number(each.score_after)} after; return {each.return_after:+.2%}, "
-            f"unchanged {each.return_unchanged:+.2%} ({values})"
+            f"{number(each.score_after)} after; return {each.return_after:+z.2%}, "
+            f"unchanged {each.return_unchanged:+z.2%} ({values})"
         )
 
 
 def number(value: float | None) -> str:
     """Two decimals, or a dash."""
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if value is None else f"{value:z.2f}"
 
 
 def text(value: float | int | str) -> str:

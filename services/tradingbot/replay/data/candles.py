@@ -126,6 +126,8 @@ def _shared(tables: dict[str, CandleTable], *, bar_ms: int, start_ms: int | None
     stop = min(table.t_ms[-1] for table in tables.values()) + bar_ms
     asked = (first if start_ms is None else max(first, start_ms), stop if end_ms is None else min(stop, end_ms))
     times = np.arange(-(-asked[0] // bar_ms) * bar_ms, asked[1] - bar_ms + 1, bar_ms, dtype=np.int64)
+    if start_ms is not None and end_ms is not None and start_ms >= end_ms:
+        raise PricesError(f"no bar is left: {_when(start_ms)} is asked for as the start and {_when(end_ms)} as the end")
     if len(times) == 0:
         raise PricesError(
             f"no bar is left: the coins share {_when(first)} to {_when(stop)}, "
