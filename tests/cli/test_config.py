@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import stamina.instrumentation
 from typer.testing import CliRunner
 
 from tradingbot.cli import app
+from tradingbot.local.folder import DataFolder, Running
 from tradingbot.runtime.settings import SettingsError
 
 KEY = "0x" + "1" * 64
 NOBODY = "http://127.0.0.1:9"
+ACCOUNT = "0x" + "a" * 40
 
 
 @pytest.fixture(autouse=True)
@@ -150,8 +153,40 @@ def told_of_retries() -> Iterator[None]:
 
 
 def test_a_preflight_of_a_venue_that_does_not_answer_prints_the_report_alone(told_of_retries: None) -> None:
-    account = "0x" + "a" * 40
-    done = run("preflight", "--json", HL_NETWORK="testnet", HL_ACCOUNT_ADDRESS=account, HL_HTTP_URL=NOBODY)
+    done = run("preflight", "--json", HL_NETWORK="testnet", HL_ACCOUNT_ADDRESS=ACCOUNT, HL_HTTP_URL=NOBODY)
 
     assert done.exit_code == 1
     assert {each["verdict"] for each in json.loads(done.stdout)["checks"]} >= {"failed"}
+
+
+@pytest.mark.parametrize(
+    ("runs", "asked", "named"),
+    [
+        ({"HL_NETWORK": "paper"}, {"HL_NETWORK": "mainnet"}, "HL_NETWORK is mainnet"),
+        (
+            {"HL_NETWORK": "testnet", "HL_ACCOUNT_ADDRESS": ACCOUNT},
+            {"HL_NETWORK": "testnet", "HL_ACCOUNT_ADDRESS": "0x" + "b" * 40},
+            "HL_ACCOUNT_ADDRESS is 0xbbb",
+        ),
+    ],
+    ids=["network", "account"],
+)
+def test_a_preflight_never_tells_of_another_bot_than_the_settings_name(
+    tmp_path: Path, runs: dict[str, str], asked: dict[str, str], named: str
+) -> None:
+    DataFolder.make(tmp_path / "data" / "one").note_running(
+        Running(
+            pid=os.getpid(),
+            redis_url="redis://127.0.0.1:9",
+            operator_url="redis://127.0.0.1:9",
+            monitor_url="m",
+            paper_url=None,
+            account=ACCOUNT,
+            anchor="0:0:1.0",
+            static=runs,
+        )
+    )
+    told = str(run("preflight", **asked).exception)
+
+    assert named in told
+    assert "--data-dir" in told

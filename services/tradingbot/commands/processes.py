@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import json
 import os
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +18,7 @@ from tradingbot.commands.config import AsJson, EnvFile, find_env_file
 from tradingbot.commands.local import DataDir
 from tradingbot.domain.services import SERVICES
 from tradingbot.domain.static import Network
-from tradingbot.local.access import NoBot, find_bot
+from tradingbot.local.access import Access, NoBot, find_bot
 from tradingbot.local.environment import read_environment
 from tradingbot.runtime.process import ExitCode, run_service
 
@@ -51,6 +52,26 @@ def preflight(*, data_dir: DataDir = None, as_json: AsJson = False, env_file: En
     raise typer.Exit(ExitCode.DONE if report.may_trade else ExitCode.FAILED)
 
 
+def _check_meant(given: Mapping[str, str], access: Access) -> None:
+    """Nobody takes the verdict on a bot that happens to run here for one on the settings that are to go live.
+
+    Raises:
+        NoBot: the settings name another network or account than the bot's.
+    """
+    assert access.running is not None
+    network = access.static.hl_network
+    runs = {"HL_NETWORK": network.value}
+    if network is not Network.PAPER:
+        runs["HL_ACCOUNT_ADDRESS"] = access.running.account
+    for name, ours in runs.items():
+        if (wanted := given.get(name, "")) and wanted.lower() != ours.lower():
+            folder = access.folder.path if access.folder else ""
+            raise NoBot(
+                f"{name} is {wanted}, but the bot that runs on {folder} has {ours}: stop it to check these settings, "
+                f"or name it with --data-dir {folder} to check that bot"
+            )
+
+
 async def _environment(data_dir: Path | None, env_file: Path | None) -> dict[str, str]:
     """What execution is given: by the bot that runs here, else by the environment and .env."""
     given = read_environment(find_env_file(env_file), os.environ)
@@ -60,10 +81,12 @@ async def _environment(data_dir: Path | None, env_file: Path | None) -> dict[str
         if data_dir is not None:
             raise
         return given
-    async with access.redis:
-        bot_id = await access.bot_id()
     assert access.folder is not None
     assert access.running is not None
+    async with access.redis:
+        if data_dir is None:
+            _check_meant(given, access)
+        bot_id = await access.bot_id()
     local = {
         "REDIS_URL": access.running.operator_url,
         "BOT_ID": bot_id,

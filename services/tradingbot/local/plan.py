@@ -15,8 +15,9 @@ from tradingbot.runtime.clock import Anchor
 DEFAULT_SEED = 1
 HISTORY_MS = 60 * MINUTE_MS
 """Features look back one hour: a recording starts that long after its first minute."""
-_BOOT_REAL_S = 8
-"""The six services are up within this on a small machine; a synthetic run begins so long before a cycle."""
+_BOOT_REAL_S = 14
+"""A synthetic run begins so long before a cycle: on a small machine the six services are up within half of it, and
+execution, which knows of no earlier life, lets 7 s go by in which an order of one could still arrive."""
 
 
 class PlanError(Permanent):
